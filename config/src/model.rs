@@ -1,0 +1,361 @@
+//! Types that cannot be wrong: what the rest of the house may rely on.
+//!
+//! Built by [`compile`](crate::compile) only after every value was checked, so nothing here is raw: rates and
+//! weights are fractions of 1, times are [`Duration`]s, sizes are bytes, releases have digests.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A whole configuration file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where clients are accepted; at least one.
+    pub listeners: Vec<SocketAddr>,
+    /// The admin API and dashboard.
+    pub admin: Admin,
+    /// `/livez`, `/readyz` and `/metrics` only, for kubelets and scrapers.
+    pub probe: Option<SocketAddr>,
+    /// The journal's folder (relative paths are taken from the process' working directory).
+    pub state: PathBuf,
+    /// Data-plane threads; `None` means as many as the cores it may use.
+    pub workers: Option<NonZeroUsize>,
+    /// Bounds on what clients may do.
+    pub limits: Limits,
+    /// In order; the first match wins.
+    pub routes: Vec<Arc<Route>>,
+}
+
+impl Config {
+    /// The route of this name.
+    #[must_use]
+    pub fn route(&self, name: &str) -> Option<&Arc<Route>> {
+        self.routes.iter().find(|route| &*route.name == name)
+    }
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// File with the bearer token; required off loopback.
+    pub token_file: Option<PathBuf>,
+    /// The token read from that file when the config was loaded.
+    pub token: Option<Secret>,
+}
+
+/// A secret value: never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub Vec<u8>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Bounds on what clients may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For a request's whole head to arrive.
+    pub header_timeout: Duration,
+    /// Between two pieces of a request's body.
+    pub body_timeout: Duration,
+    /// A connection without a request.
+    pub idle_timeout: Duration,
+    /// Client connections, all listeners together.
+    pub max_connections: usize,
+    /// A request's head in bytes; larger: 431.
+    pub max_header_bytes: usize,
+    /// A request's target in bytes; longer: 414.
+    pub max_uri_bytes: usize,
+    /// A request's body in bytes; larger: 413.
+    pub max_body: u64,
+    /// What may be held of a body to find a JSON routing key, in bytes.
+    pub max_buffered_body: usize,
+    /// How long requests in flight may take to finish after SIGTERM.
+    pub drain: Duration,
+}
+
+/// One route of the data plane.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Unique; also the rollout's name.
+    pub name: Arc<str>,
+    /// Which requests it takes.
+    pub matcher: Match,
+    /// Where the routing key is looked for, in order; at least one.
+    pub routing_key: Vec<KeySource>,
+    /// What to do when no key is found.
+    pub key_fallback: KeyFallback,
+    /// Mixed into the salt of assignment so that keys cannot be searched for.
+    pub salt: Option<Secret>,
+    /// Which `x-serin-*` response headers clients may see.
+    pub expose: Expose,
+    /// Deadlines towards upstreams.
+    pub timeouts: Timeouts,
+    /// The release that serves today.
+    pub baseline: Backend,
+    /// The release that has to earn its traffic.
+    pub canary: Option<Backend>,
+    /// How it earns it; only with a canary and with releases on both arms.
+    pub rollout: Option<Rollout>,
+}
+
+impl Route {
+    /// The canary's identity, by which a rollback is remembered.
+    #[must_use]
+    pub fn canary_digest(&self) -> Option<&Digest> {
+        self.canary.as_ref()?.release.as_ref().map(|release| &release.digest)
+    }
+}
+
+/// Which requests a route takes: every condition given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// The `Host` header or `:authority`, without port, ASCII case-insensitive.
+    pub host: Option<String>,
+    /// The whole path.
+    pub path: Option<String>,
+    /// A prefix of the path, on segment boundaries (`/v2` takes `/v2` and `/v2/x`, not `/v2x`); a prefix that
+    /// ends in `/` is taken literally.
+    pub path_prefix: Option<String>,
+    /// Headers (lower-case names) and their exact values.
+    pub headers: BTreeMap<String, String>,
+    /// The `model` member of a JSON request body.
+    pub model: Option<String>,
+}
+
+/// Where a routing key may stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A request header (lower-case name).
+    Header(String),
+    /// A cookie.
+    Cookie(String),
+    /// A query parameter.
+    Query(String),
+    /// A JSON pointer (RFC 6901) into the request body.
+    JsonPointer(String),
+}
+
+/// What to do when no routing key is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFallback {
+    /// Assign this request at random.
+    Random,
+    /// Use the socket peer's address.
+    ClientIp,
+    /// Answer 400.
+    Reject,
+}
+
+/// Which `x-serin-*` response headers clients may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expose {
+    /// `x-serin-arm`, and `x-serin-fallback`.
+    pub arm: bool,
+    /// `x-serin-release`.
+    pub release: bool,
+    /// `x-serin-request-id`.
+    pub request_id: bool,
+}
+
+/// Deadlines towards upstreams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To open a connection.
+    pub connect: Duration,
+    /// From the request sent to the response's first byte.
+    pub response: Duration,
+    /// Between two pieces of the response.
+    pub idle: Duration,
+    /// The whole exchange, if limited.
+    pub total: Option<Duration>,
+}
+
+/// One arm's servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// What runs there; required in a rollout.
+    pub release: Option<Release>,
+    /// At least one.
+    pub endpoints: Vec<Endpoint>,
+    /// What is spoken to them.
+    pub protocol: Protocol,
+}
+
+/// `http://host:port`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// Host name or IP address (IPv6 without brackets).
+    pub host: String,
+    /// Port; 80 when the URL has none.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "http://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "http://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// What is spoken to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// HTTP/2 for gRPC requests, HTTP/1.1 for the rest.
+    Auto,
+}
+
+/// A bundle of model, prompt, parameters, schema: free keys, string values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// In order of key.
+    pub fields: BTreeMap<String, String>,
+    /// Identity of the canonical form.
+    pub digest: Digest,
+}
+
+/// SHA-256 of a release's canonical JSON (keys sorted), as lower-case hex, first 16 digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub Arc<str>);
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a canary earns its traffic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// Automatic ramp, or a weight that operators edit.
+    pub plan: Plan,
+    /// In the order of the file; at least one.
+    pub guardrails: Vec<Guardrail>,
+    /// How the evidence is weighed.
+    pub analysis: Analysis,
+    /// What a breach does, unless a guardrail says otherwise.
+    pub on_breach: OnBreach,
+}
+
+/// Automatic ramp, or a weight that operators edit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    /// At least one; weights rise.
+    Steps(Vec<Step>),
+    /// A fraction in [0, 1], edited by hand and reloaded.
+    Manual(f64),
+}
+
+/// One step of a ramp.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// The canary's weight, in (0, 1].
+    pub weight: f64,
+    /// Not left before this has passed.
+    pub min_duration: Duration,
+    /// Not left before the canary answered this many requests in the step.
+    pub min_samples: u64,
+    /// After this the step counts as stuck: it holds and says so.
+    pub max_duration: Option<Duration>,
+    /// Wait for a person before the step is entered.
+    pub requires_approval: bool,
+    /// At 100 %: how long to watch before the rollout is done.
+    pub bake: Option<Duration>,
+    /// During `bake`: users kept on the old release, a fraction in [0, 1).
+    pub holdback: f64,
+}
+
+/// One thing that must not get worse.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Guardrail {
+    /// What is compared.
+    pub metric: Metric,
+    /// By how much the canary may be worse: rates as fractions, latencies in milliseconds or relative.
+    pub max_increase: Margin,
+    /// Absolute limit: a rate as a fraction, a latency in milliseconds.
+    pub max: Option<f64>,
+    /// What a breach does.
+    pub on_breach: OnBreach,
+    /// Not judged before the canary answered this many requests.
+    pub min_samples: u64,
+    /// Shown, never acted on.
+    pub dry_run: bool,
+}
+
+/// What a guardrail compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Metric {
+    /// Share of requests that failed.
+    ErrorRate,
+    /// 95th percentile of the whole response's time.
+    LatencyP95,
+}
+
+impl Metric {
+    /// Its name in the config, in JSON and in labels.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ErrorRate => "error_rate",
+            Self::LatencyP95 => "latency_p95",
+        }
+    }
+}
+
+/// A tolerated increase; when both are given the larger holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Margin {
+    /// In the metric's unit (fraction of 1, or milliseconds).
+    pub absolute: Option<f64>,
+    /// As a fraction of the baseline's value.
+    pub relative: Option<f64>,
+}
+
+impl Margin {
+    /// The increase tolerated over this baseline value, in the metric's unit.
+    #[must_use]
+    pub fn over(&self, baseline: f64) -> f64 {
+        let relative = self.relative.map(|share| share * baseline);
+        match (self.absolute, relative) {
+            (Some(absolute), Some(relative)) => absolute.max(relative),
+            (Some(value), None) | (None, Some(value)) => value,
+            (None, None) => 0.0,
+        }
+    }
+}
+
+/// How the evidence is weighed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Analysis {
+    /// Between two regular looks; errors are looked at at once.
+    pub interval: Duration,
+    /// Chance of rolling back a harmless canary, over a whole rollout.
+    pub alpha: f64,
+    /// After each step-up: latency is left out.
+    pub warmup: Duration,
+}
+
+/// What a breach does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnBreach {
+    /// Weight 0 at once.
+    Rollback,
+    /// No further step; alarm.
+    Hold,
+    /// Alarm only.
+    Warn,
+}

@@ -1,0 +1,127 @@
+//! Log-spaced latency histogram: ratio 1.02 between bin edges, 850 bins from 0.05 ms to about 1,000 s, with
+//! an underflow and an overflow bin. Two values in one bin differ by at most 2 %, so a quantile read at the
+//! geometric middle is off by at most 1 %. Merging is addition.
+
+/// Ratio between neighbouring bin edges.
+pub const GAMMA: f64 = 1.02;
+/// Lower edge of the first proper bin, in milliseconds.
+pub const MIN_MS: f64 = 0.05;
+/// Proper bins, without under- and overflow.
+pub const LOG_BINS: usize = 850;
+/// All bins: underflow, [`LOG_BINS`], overflow.
+pub const BINS: usize = LOG_BINS + 2;
+
+/// 1 / ln(1.02).
+const INVERSE_LN_GAMMA: f64 = 50.498_349_783_868_35;
+
+/// The bin of a latency in milliseconds; NaN and values below [`MIN_MS`] fall into bin 0.
+#[must_use]
+pub fn bin_of(ms: f64) -> usize {
+    if ms.is_nan() || ms < MIN_MS {
+        return 0;
+    }
+    let index = ((ms / MIN_MS).ln() * INVERSE_LN_GAMMA).floor();
+    if index >= LOG_BINS as f64 { BINS - 1 } else { index as usize + 1 }
+}
+
+/// Lower edge of a bin in milliseconds (0 for the underflow bin).
+#[must_use]
+pub fn lower_edge_ms(bin: usize) -> f64 {
+    if bin == 0 { 0.0 } else { MIN_MS * GAMMA.powi(bin as i32 - 1) }
+}
+
+/// Counts per bin; always [`BINS`] long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Histogram {
+    counts: Vec<u64>,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self { counts: vec![0; BINS] }
+    }
+}
+
+impl Histogram {
+    /// From raw counts; missing bins are zero, surplus ones are dropped.
+    #[must_use]
+    pub fn from_counts(mut counts: Vec<u64>) -> Self {
+        counts.resize(BINS, 0);
+        Self { counts }
+    }
+
+    /// Counts one latency in milliseconds.
+    pub fn record(&mut self, ms: f64) {
+        self.counts[bin_of(ms)] += 1;
+    }
+
+    /// Counts per bin, [`BINS`] of them.
+    #[must_use]
+    pub fn counts(&self) -> &[u64] {
+        &self.counts
+    }
+
+    /// Number of recorded values.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Adds another histogram's counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+    }
+
+    /// The `q`-quantile in milliseconds with geometric interpolation inside the bin; `None` when empty.
+    /// `q` is clamped to [0, 1]. The overflow bin reads as its lower edge, the underflow bin as [`MIN_MS`].
+    #[must_use]
+    pub fn quantile_ms(&self, q: f64) -> Option<f64> {
+        let total = self.total();
+        if total == 0 {
+            return None;
+        }
+        let target = q.clamp(0.0, 1.0) * total as f64;
+        let mut below = 0.0;
+        for (bin, &count) in self.counts.iter().enumerate() {
+            let inside = count as f64;
+            if inside > 0.0 && below + inside >= target {
+                return Some(match bin {
+                    0 => MIN_MS,
+                    _ if bin == BINS - 1 => lower_edge_ms(bin),
+                    _ => lower_edge_ms(bin) * GAMMA.powf(((target - below) / inside).clamp(0.0, 1.0)),
+                });
+            }
+            below += inside;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bin_holds_its_lower_edge() {
+        for bin in 1..BINS {
+            // A hair above the edge: the edge itself may round either way.
+            assert_eq!(bin_of(lower_edge_ms(bin) * 1.000_001), bin);
+        }
+        assert_eq!(bin_of(f64::NAN), 0);
+        assert_eq!(bin_of(-1.0), 0);
+        assert_eq!(bin_of(f64::INFINITY), BINS - 1);
+    }
+
+    #[test]
+    fn quantiles_are_within_one_bin() {
+        let mut histogram = Histogram::default();
+        for ms in 1..=1000 {
+            histogram.record(f64::from(ms));
+        }
+        let p95 = histogram.quantile_ms(0.95).unwrap();
+        assert!((p95 / 950.0 - 1.0).abs() < 0.02, "{p95}");
+        assert_eq!(Histogram::default().quantile_ms(0.5), None);
+    }
+}
