@@ -110,7 +110,11 @@ impl Route {
     /// The canary's identity, by which a rollback is remembered.
     #[must_use]
     pub fn canary_digest(&self) -> Option<&Digest> {
-        self.canary.as_ref()?.release.as_ref().map(|release| &release.digest)
+        self.canary
+            .as_ref()?
+            .release
+            .as_ref()
+            .map(|release| &release.digest)
     }
 }
 

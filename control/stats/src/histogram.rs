@@ -21,13 +21,21 @@ pub fn bin_of(ms: f64) -> usize {
         return 0;
     }
     let index = ((ms / MIN_MS).ln() * INVERSE_LN_GAMMA).floor();
-    if index >= LOG_BINS as f64 { BINS - 1 } else { index as usize + 1 }
+    if index >= LOG_BINS as f64 {
+        BINS - 1
+    } else {
+        index as usize + 1
+    }
 }
 
 /// Lower edge of a bin in milliseconds (0 for the underflow bin).
 #[must_use]
 pub fn lower_edge_ms(bin: usize) -> f64 {
-    if bin == 0 { 0.0 } else { MIN_MS * GAMMA.powi(bin as i32 - 1) }
+    if bin == 0 {
+        0.0
+    } else {
+        MIN_MS * GAMMA.powi(bin as i32 - 1)
+    }
 }
 
 /// Counts per bin; always [`BINS`] long.
@@ -38,7 +46,9 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { counts: vec![0; BINS] }
+        Self {
+            counts: vec![0; BINS],
+        }
     }
 }
 
@@ -90,7 +100,9 @@ impl Histogram {
                 return Some(match bin {
                     0 => MIN_MS,
                     _ if bin == BINS - 1 => lower_edge_ms(bin),
-                    _ => lower_edge_ms(bin) * GAMMA.powf(((target - below) / inside).clamp(0.0, 1.0)),
+                    _ => {
+                        lower_edge_ms(bin) * GAMMA.powf(((target - below) / inside).clamp(0.0, 1.0))
+                    }
                 });
             }
             below += inside;

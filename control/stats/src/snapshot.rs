@@ -231,13 +231,18 @@ impl SlotSet {
     /// Whether a slot is in the set.
     #[must_use]
     pub fn contains(&self, slot: usize) -> bool {
-        self.words.get((slot % USER_SLOTS) / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+        self.words
+            .get((slot % USER_SLOTS) / 64)
+            .is_some_and(|word| word >> (slot % 64) & 1 == 1)
     }
 
     /// Number of slots in the set.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.words.iter().map(|word| u64::from(word.count_ones())).sum()
+        self.words
+            .iter()
+            .map(|word| u64::from(word.count_ones()))
+            .sum()
     }
 
     /// Whether no slot is in the set.

@@ -22,7 +22,12 @@ impl Split {
     /// Everything to baseline.
     #[must_use]
     pub const fn baseline_only(epoch: u64) -> Self {
-        Self { epoch, share: 0.0, latency_from_ms: 0, reference: None }
+        Self {
+            epoch,
+            share: 0.0,
+            latency_from_ms: 0,
+            reference: None,
+        }
     }
 }
 
@@ -59,7 +64,12 @@ impl LatencyReference {
                 half_rank
             })
             .collect();
-        Some(Self { half_ranks, total, p95_bin: p95_bin?, histogram })
+        Some(Self {
+            half_ranks,
+            total,
+            p95_bin: p95_bin?,
+            histogram,
+        })
     }
 
     /// The frozen histogram.

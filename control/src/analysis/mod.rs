@@ -1,0 +1,1 @@
+//! Snapshot and guardrails in, verdict out: pure.
