@@ -4,11 +4,24 @@
 //! the proxy (what happened), a [`Split`](split::Split) comes down (who gets what). Both are defined here,
 //! next to the mathematics that reads them. Everything in this crate is pure: no clock, no I/O, no
 //! randomness, no serde. The same inputs give the same bits.
+//!
+//! Conventions everywhere: the baseline is the reference, signed quantities are canary minus baseline
+//! (positive = the canary's is larger), evidence and small probabilities are natural logarithms, and `None`
+//! means "nothing is defined for these data" (an empty arm). No input panics or yields NaN.
 #![expect(
     clippy::indexing_slicing,
     reason = "numerical code over arrays of fixed, checked lengths"
 )]
+#![expect(
+    clippy::neg_cmp_op_on_partial_ord,
+    reason = "`!(x > 0.0)` also turns NaN away"
+)]
 
+pub mod cluster;
+pub mod first_error;
 pub mod histogram;
+pub mod proportion;
+pub mod sequential;
 pub mod snapshot;
+pub mod special;
 pub mod split;
