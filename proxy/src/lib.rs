@@ -1,7 +1,7 @@
 //! The data plane: who is asked, and what came back.
 
 mod clock;
-mod measure;
-mod route;
+pub mod measure;
+pub mod route;
 
 pub use clock::Clock;

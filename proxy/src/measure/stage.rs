@@ -1,0 +1,168 @@
+//! One epoch of one rollout: its split, and the counts of the requests assigned under it.
+//!
+//! A request holds its stage from its assignment to its end, so it counts for the epoch it was assigned in,
+//! whenever it ends. A stage of a plain route counts for the metrics alone.
+//!
+//! Memory comes with use: a worker's counts for an arm are allocated at its first request there, the sets of
+//! who erred at the first error.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use serin_stats::snapshot::{Arm, Outcome, PerArm, SlotSet, StageSnapshot, USER_SLOTS};
+use serin_stats::split::Split;
+use tokio::sync::Notify;
+
+use super::cell::Cell;
+use super::record::Record;
+use super::totals::Totals;
+
+const WORDS: usize = USER_SLOTS / 64;
+
+/// One epoch of one rollout, or a plain route.
+#[derive(Debug)]
+pub struct Stage {
+    split: Arc<Split>,
+    totals: Arc<Totals>,
+    judged: Option<Judged>,
+}
+
+/// What a rollout's stage has and a plain route's has not.
+#[derive(Debug)]
+struct Judged {
+    /// By worker.
+    cells: Box<[PerArm<OnceLock<Box<Cell>>>]>,
+    erred: PerArm<OnceLock<Box<[AtomicU64]>>>,
+    bell: Arc<Notify>,
+}
+
+impl Stage {
+    /// A stage that the control loop judges.
+    #[must_use]
+    pub fn judged(
+        split: Arc<Split>,
+        totals: Arc<Totals>,
+        workers: usize,
+        bell: Arc<Notify>,
+    ) -> Self {
+        let judged = Judged {
+            cells: (0..workers).map(|_| PerArm::default()).collect(),
+            erred: PerArm::default(),
+            bell,
+        };
+        Self {
+            split,
+            totals,
+            judged: Some(judged),
+        }
+    }
+
+    /// A stage that only metrics see: a route without a rollout.
+    #[must_use]
+    pub fn plain(totals: Arc<Totals>) -> Self {
+        Self {
+            split: Arc::new(Split::baseline_only(0)),
+            totals,
+            judged: None,
+        }
+    }
+
+    /// Who gets what in this stage.
+    #[must_use]
+    pub fn split(&self) -> &Arc<Split> {
+        &self.split
+    }
+
+    /// Whether the control loop sees this stage.
+    #[must_use]
+    pub const fn is_judged(&self) -> bool {
+        self.judged.is_some()
+    }
+
+    /// Counts a request that ended. Each worker passes its own number, and no other thread does.
+    pub fn record(&self, worker: usize, record: &Record) {
+        self.totals.count(worker, record);
+        let Some(judged) = &self.judged else {
+            return;
+        };
+        let Some(cells) = judged.cells.get(worker) else {
+            debug_assert!(false, "worker {worker} has no cell");
+            return;
+        };
+        let cell = cells.get(record.arm).get_or_init(Box::default);
+        cell.count(record, &self.split);
+        if record.outcome == Outcome::Error {
+            judged.mark_erred(record);
+        }
+        cell.finish();
+        if record.is_alarming() {
+            judged.bell.notify_one();
+        }
+    }
+
+    /// Requests counted so far, by arm and worker. Unchanged since an earlier reading: so is all the rest.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        let Some(judged) = &self.judged else {
+            return 0;
+        };
+        let cells = judged.cells.iter();
+        cells
+            .flat_map(|cells| Arm::ALL.map(|arm| cells.get(arm)))
+            .filter_map(OnceLock::get)
+            .map(|cell| cell.records())
+            .sum()
+    }
+
+    /// Reads all workers' counts, and takes the slots that erred since the last time. `None` for a plain
+    /// route.
+    #[must_use]
+    pub fn take_snapshot(&self) -> Option<StageSnapshot> {
+        let judged = self.judged.as_ref()?;
+        let mut snapshot = StageSnapshot {
+            epoch: self.split.epoch,
+            share: self.split.share,
+            // Before the counts: the errors behind these slots are then counted.
+            erred: PerArm {
+                baseline: drain(&judged.erred.baseline),
+                canary: drain(&judged.erred.canary),
+            },
+            arms: PerArm::default(),
+        };
+        for cells in &judged.cells {
+            for arm in Arm::ALL {
+                if let Some(cell) = cells.get(arm).get() {
+                    cell.read_into(snapshot.arms.get_mut(arm));
+                }
+            }
+        }
+        Some(snapshot)
+    }
+}
+
+impl Judged {
+    /// The sets are shared by all workers: locked instructions, but only on a user's first error.
+    fn mark_erred(&self, record: &Record) {
+        let slot = usize::from(record.assignment.slot);
+        let words = self.erred.get(record.arm).get_or_init(|| {
+            std::iter::repeat_with(AtomicU64::default)
+                .take(WORDS)
+                .collect()
+        });
+        if let Some(word) = words.get(slot / 64) {
+            // Also when the bit is seen set already: it may be about to be drained.
+            word.fetch_or(1 << (slot % 64), Ordering::AcqRel);
+        }
+    }
+}
+
+fn drain(erred: &OnceLock<Box<[AtomicU64]>>) -> SlotSet {
+    let words = erred.get().map(|words| {
+        let words = words.iter();
+        words.map(|word| match word.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => word.swap(0, Ordering::AcqRel),
+        })
+    });
+    SlotSet::from_words(words.into_iter().flatten().collect())
+}
