@@ -110,13 +110,14 @@ pub fn quantile(p: f64) -> f64 {
 }
 
 /// The Mills ratio (1 − Φ(x))/φ(x) for x ≥ 1 by its continued fraction 1/(x+1/(x+2/(x+3/(x+…)))); its error
-/// after n steps is about e^(−2x√(2n)).
+/// after n steps is about e^(−2x√n).
 fn mills_ratio(x: f64) -> f64 {
     if x > 1e8 {
         return 1.0 / x;
     }
-    let steps = (200.0 / (x * x)) as u32 + 10;
-    let mut tail = x;
+    let steps = (320.0 / (x * x)) as u32 + 10;
+    // The fixed point of t = x + n/t is what the rest of the fraction comes to.
+    let mut tail = 0.5 * (x + (x * x + 4.0 * f64::from(steps)).sqrt());
     for j in (1..=steps).rev() {
         tail = x + f64::from(j) / tail;
     }
