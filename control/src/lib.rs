@@ -1,7 +1,14 @@
 //! The control loop: what the numbers mean, what is done about it, and how it is remembered.
+//!
+//! [`analysis`] and [`rollout`] decide and are pure; [`runtime`] is the thin shell that feeds them, acts on
+//! what they say and writes it to the [`journal`]; [`admin`] is how people and machines look in.
 
 pub mod admin;
 pub mod analysis;
 pub mod journal;
 pub mod rollout;
 pub mod runtime;
+
+mod port;
+
+pub use port::{DataPlane, NowMs};
