@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -243,7 +245,7 @@ impl std::fmt::Display for Digest {
 }
 
 /// How a canary earns its traffic.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
     /// Automatic ramp, or a weight that operators edit.
     pub plan: Plan,
@@ -256,7 +258,7 @@ pub struct Rollout {
 }
 
 /// Automatic ramp, or a weight that operators edit.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Plan {
     /// At least one; weights rise.
     Steps(Vec<Step>),
@@ -265,7 +267,7 @@ pub enum Plan {
 }
 
 /// One step of a ramp.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// The canary's weight, in (0, 1].
     pub weight: f64,
@@ -284,7 +286,7 @@ pub struct Step {
 }
 
 /// One thing that must not get worse.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Guardrail {
     /// What is compared.
     pub metric: Metric,
@@ -301,7 +303,8 @@ pub struct Guardrail {
 }
 
 /// What a guardrail compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Share of requests that failed.
     ErrorRate,
@@ -321,7 +324,7 @@ impl Metric {
 }
 
 /// A tolerated increase; when both are given the larger holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Margin {
     /// In the metric's unit (fraction of 1, or milliseconds).
     pub absolute: Option<f64>,
@@ -343,7 +346,7 @@ impl Margin {
 }
 
 /// How the evidence is weighed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Analysis {
     /// Between two regular looks; errors are looked at at once.
     pub interval: Duration,
@@ -354,7 +357,8 @@ pub struct Analysis {
 }
 
 /// What a breach does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnBreach {
     /// Weight 0 at once.
     Rollback,

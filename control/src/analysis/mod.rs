@@ -1,1 +1,17 @@
-//! Snapshot and guardrails in, verdict out: pure.
+//! What the numbers mean: [`Snapshot`](serin_stats::snapshot::Snapshot) and guardrails in, [`Report`] out.
+//!
+//! [`Evidence`] is the memory of one rollout's analysis. It absorbs snapshots (cumulative counts, and who
+//! erred since the last one) and [judges](Evidence::judge) them under a [`Policy`], rule by rule in a fixed
+//! order. Pure: no clock, no I/O, no randomness; the same snapshots at the same moments give the same report
+//! bit for bit, also after the evidence went through a checkpoint. It decides nothing about the split: that
+//! is [`rollout`](crate::rollout)'s work.
+
+mod policy;
+mod report;
+pub(crate) mod stored;
+
+pub use policy::{Policy, Shares};
+pub use report::{
+    Alarm, AlarmKind, ArmReport, Arms, Breach, Classic, ClassicRanks, ClassicZ, GuardrailReport,
+    Judgement, LatencyReport, Recommendation, Report, Rule, Samples, Verdict,
+};

@@ -1,1 +1,15 @@
-//! The state machine of a rollout: pure.
+//! How a canary earns its traffic, and loses it: [`step`] takes a [`State`] and an [`Event`] and gives the
+//! next state and what has to be done about it, in order.
+//!
+//! Pure: no clock (`now_ms` is an argument), no I/O, no randomness. Operators come in as events like the
+//! evidence does: one path, no back door. What it does not do: weigh evidence (that is
+//! [`analysis`](crate::analysis)), write anything down or install anything (that is
+//! [`runtime`](crate::runtime), which carries out the [`Action`]s).
+
+mod event;
+mod spec;
+mod state;
+
+pub use event::{Action, Command, Event, Refused, Transition, Verb};
+pub use spec::RolloutSpec;
+pub use state::{Latch, Override, Phase, State};
