@@ -1,2 +1,22 @@
 //! The ground of the house: what the operator said, parsed and proven.
+//!
+//! A file goes through three rooms: `tree` reads YAML once and keeps every position, `compile` walks the tree
+//! and collects every error, and [`model`] holds the types that cannot be wrong. Nothing of the file is
+//! ignored: what a later version implements is refused by name.
+//!
+//! Paths: `token_file` and `salt_file` are taken from the configuration file's folder, `state` from the
+//! process' working directory.
+
+mod compile;
+mod diagnostic;
+mod digest;
+mod load;
 pub mod model;
+
+mod tree;
+pub mod units;
+mod walk;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+
+pub use load::{Fingerprint, Loaded, load, parse};

@@ -1,0 +1,163 @@
+//! The two arms: what runs there, and where it is reached.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Backend, Endpoint, Protocol, Release};
+use crate::walk::{At, Keys};
+
+pub(crate) const BACKENDS_KEYS: Keys = Keys {
+    known: &["baseline", "canary"],
+    later: &["shadow"],
+};
+pub(crate) const KEYS: Keys = Keys {
+    known: &["release", "endpoints", "protocol"],
+    later: &["tls", "fallback", "retries", "retry"],
+};
+pub(crate) const PROTOCOLS: [(&str, Protocol); 3] = [
+    ("http1", Protocol::Http1),
+    ("http2", Protocol::Http2),
+    ("auto", Protocol::Auto),
+];
+const ENDPOINT: &str = "an endpoint such as \"http://127.0.0.1:9001\"";
+
+/// Both arms; with a rollout both need a release, and there must be a canary.
+pub(crate) fn backends(
+    at: &At<'_>,
+    rollout: Option<&At<'_>>,
+) -> Option<(Backend, Option<Backend>)> {
+    let fields = at.fields(BACKENDS_KEYS)?;
+    let arm = |at: &At<'_>| backend(at, rollout.is_some());
+    let baseline = fields
+        .require("baseline", "the release that serves today")
+        .and_then(arm);
+    let canary = fields.get("canary").map(arm);
+    if let (Some(rollout), None) = (rollout, &canary) {
+        let expected = "`backends.canary` beside it: the release that is rolled out";
+        rollout.refuse_key("a rollout without a canary", expected, None);
+    }
+    // A canary that was refused was reported; the route is thrown away then.
+    Some((baseline?, canary.flatten()))
+}
+
+fn backend(at: &At<'_>, in_rollout: bool) -> Option<Backend> {
+    let fields = at.fields(KEYS)?;
+    let release = match fields.get("release") {
+        Some(at) => release(at),
+        None if in_rollout => {
+            let meaning = "what runs there, such as {model: digits, version: \"2\"}; a rollout compares releases";
+            fields.require("release", meaning);
+            None
+        }
+        None => None,
+    };
+    let protocol = fields.or("protocol", Protocol::Auto, |at| at.choice(&PROTOCOLS));
+    let endpoints = endpoints(fields.require("endpoints", "a list of URLs")?);
+    Some(Backend {
+        release,
+        endpoints,
+        protocol,
+    })
+}
+
+/// Free keys, string values: an unquoted `1.10` would become 1.1 and another release.
+fn release(at: &At<'_>) -> Option<Release> {
+    let expected = "a mapping such as {model: digits, version: \"2\"}";
+    let fields = at.pairs(expected)?;
+    if fields.entries.is_empty() {
+        at.refuse("an empty mapping", expected);
+        return None;
+    }
+    let mut bundle = BTreeMap::new();
+    for (key, at) in &fields.entries {
+        if let Some(value) = at.text("text in quotes") {
+            bundle.insert((*key).to_owned(), value.to_owned());
+        }
+    }
+    Some(Release::new(bundle))
+}
+
+fn endpoints(at: &At<'_>) -> Vec<Endpoint> {
+    let mut endpoints: Vec<Endpoint> = Vec::new();
+    for item in at.items("at least one endpoint such as \"http://127.0.0.1:9001\"") {
+        let Some(endpoint) = endpoint(&item) else {
+            continue;
+        };
+        if endpoints.contains(&endpoint) {
+            item.refuse(&format!("{endpoint} a second time"), "each endpoint once");
+        }
+        endpoints.push(endpoint);
+    }
+    endpoints
+}
+
+/// `http://host:port`, nothing else.
+fn endpoint(at: &At<'_>) -> Option<Endpoint> {
+    let url = at.text(ENDPOINT)?;
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let hint = is_authority(url).then(|| format!("write http://{url}"));
+        at.refuse_with(&at.described(), ENDPOINT, hint);
+        return None;
+    };
+    match scheme.to_ascii_lowercase().as_str() {
+        "http" => {}
+        "https" => {
+            at.refuse("an https endpoint, which is not supported yet", ENDPOINT);
+            return None;
+        }
+        _ => {
+            at.unexpected(ENDPOINT);
+            return None;
+        }
+    }
+    let end = rest.find(['/', '?', '#', '@']).unwrap_or(rest.len());
+    let (authority, more) = rest.split_at_checked(end)?;
+    if !more.is_empty() {
+        let what = if more.starts_with('@') {
+            "user"
+        } else {
+            "path"
+        };
+        let hint = is_authority(authority).then(|| format!("write http://{authority}"));
+        let hint = hint.filter(|_| !more.starts_with('@'));
+        at.refuse_with(
+            &at.described(),
+            &format!("{ENDPOINT}, without {what}"),
+            hint,
+        );
+        return None;
+    }
+    let endpoint = parse_authority(authority);
+    if endpoint.is_none() {
+        at.unexpected(ENDPOINT);
+    }
+    endpoint
+}
+
+fn is_authority(text: &str) -> bool {
+    parse_authority(text).is_some()
+}
+
+/// `host`, `host:port`, `[v6]`, `[v6]:port`.
+fn parse_authority(text: &str) -> Option<Endpoint> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            host.parse::<std::net::Ipv6Addr>().ok()?;
+            (
+                host,
+                port.strip_prefix(':').or(port.is_empty().then_some("80"))?,
+            )
+        }
+        None => text.split_once(':').unwrap_or((text, "80")),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let port = port.parse().ok().filter(|port| *port > 0 && digits)?;
+    if host.is_empty() || host.len() > 253 || !host.chars().all(plain) {
+        return None;
+    }
+    Some(Endpoint {
+        host: host.to_ascii_lowercase(),
+        port,
+    })
+}

@@ -1,0 +1,140 @@
+//! From a file, or a text, to a proven configuration.
+//!
+//! The [`Fingerprint`] covers all that was read: the file and the secrets it names, so that a rotated token
+//! is noticed like an edit. It stands for content only; whether two contents mean the same is asked of
+//! [`Config`]'s equality.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::compile;
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::model::Config;
+use crate::tree;
+use crate::walk::{At, Report};
+
+/// A configuration file's largest size.
+const LARGEST: u64 = 4 << 20;
+
+/// A configuration that was read from a file.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Arc<Config>,
+    /// What is allowed and probably not meant.
+    pub warnings: Vec<Diagnostic>,
+    /// Of the file and the secrets it names.
+    pub fingerprint: Fingerprint,
+    /// The secrets it names.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// SHA-256 over the content of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of these files as they are now; a file that can't be read counts as such.
+    pub(crate) fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
+        let mut hash = Sha256::new();
+        for path in paths {
+            let content = read_bounded(path);
+            hash.update([u8::from(content.is_ok())]);
+            hash.update(Sha256::digest(content.unwrap_or_default()));
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+/// Reads and proves a configuration file.
+///
+/// # Errors
+/// Every mistake in it, in the order of the file.
+pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
+    attempt(path).0
+}
+
+/// [`load`], and the files beside the configuration that it named, also when it was refused.
+pub(crate) fn attempt(path: &Path) -> (Result<Loaded, Diagnostics>, Vec<PathBuf>) {
+    let file = path.display().to_string();
+    let text = match text_of(path, &file) {
+        Ok(text) => text,
+        Err(error) => return (Err(Diagnostics::new(vec![error])), Vec::new()),
+    };
+    let report = Report::new(&file, folder_of(path));
+    let outcome = compile(&text, &file, &report);
+    let files = report.files.take();
+    let read = std::iter::once(path).chain(files.iter().map(PathBuf::as_path));
+    let loaded = outcome.map(|config| Loaded {
+        config: Arc::new(config),
+        warnings: report.warnings.take(),
+        fingerprint: Fingerprint::of(read),
+        files: files.clone(),
+    });
+    (loaded, files)
+}
+
+/// Proves a configuration given as text; `file` is what messages call it, and its folder is where the paths
+/// of secrets start.
+///
+/// # Errors
+/// Every mistake in it, in the order of the text.
+pub fn parse(text: &str, file: &str) -> Result<Config, Diagnostics> {
+    let report = Report::new(file, folder_of(Path::new(file)));
+    compile(text, file, &report)
+}
+
+fn compile(text: &str, file: &str, report: &Report) -> Result<Config, Diagnostics> {
+    let root = tree::read(text, file).map_err(|error| Diagnostics::new(vec![error]))?;
+    let config = compile::config(&At::root(&root, report));
+    let errors = report.errors.take();
+    match config {
+        Some(config) if errors.is_empty() => Ok(config),
+        _ => Err(Diagnostics::new(errors)),
+    }
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).to_owned()
+}
+
+fn text_of(path: &Path, file: &str) -> Result<String, Diagnostic> {
+    let finding = |line, column, found: String| Diagnostic {
+        file: file.to_owned(),
+        line,
+        column,
+        path: String::new(),
+        found,
+        expected: "a YAML file that can be read".to_owned(),
+        hint: None,
+    };
+    let bytes = read_bounded(path)
+        .map_err(|error| finding(0, 0, format!("no way to read it ({error})")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let before = error.as_bytes().get(..valid).unwrap_or_default();
+        let before = String::from_utf8_lossy(before);
+        let line = before.split('\n').count() as u64;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .map_or(0, |last| last.chars().count()) as u64
+            + 1;
+        finding(line, column, "bytes that are not UTF-8 text".to_owned())
+    })
+}
+
+/// A file's content, unless it is absurdly large.
+pub(crate) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut content = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(LARGEST + 1).read_to_end(&mut content)?;
+    if content.len() as u64 > LARGEST {
+        return Err(io::Error::other("larger than 4MiB"));
+    }
+    Ok(content)
+}
