@@ -5,6 +5,8 @@
 //! the same arm in every process.
 
 pub mod assign;
+#[cfg(test)]
+pub(crate) mod example;
 pub mod facts;
 pub mod key;
 pub mod pointer;
