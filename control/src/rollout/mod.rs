@@ -6,10 +6,17 @@
 //! [`analysis`](crate::analysis)), write anything down or install anything (that is
 //! [`runtime`](crate::runtime), which carries out the [`Action`]s).
 
+mod draft;
 mod event;
+mod operator;
+mod ramp;
+mod reload;
 mod spec;
 mod state;
+pub mod table;
+mod transition;
 
 pub use event::{Action, Command, Event, Refused, Transition, Verb};
 pub use spec::RolloutSpec;
 pub use state::{Latch, Override, Phase, State};
+pub use transition::{begin, step};

@@ -166,9 +166,24 @@ impl State {
         if let Some(Override::Weight(weight)) = self.paused {
             return weight;
         }
-        match self.spec.manual_weight() {
-            Some(weight) if self.phase != Phase::Healthy => weight,
-            _ => self.weight,
+        let first_step = || self.spec.steps().first().map(|step| step.weight);
+        match (self.spec.manual_weight(), self.phase) {
+            (Some(weight), _) => weight,
+            (None, Phase::Pending) => first_step().unwrap_or(self.weight),
+            (None, _) => self.weight,
+        }
+    }
+
+    /// What people are told about why: a rollback that is not on disk yet says so.
+    #[must_use]
+    pub fn visible_reason(&self) -> String {
+        if self.journal_failing && self.lowered_from.is_some() {
+            format!(
+                "the canary's weight is 0, but the journal cannot be written: {}",
+                self.reason
+            )
+        } else {
+            self.reason.clone()
         }
     }
 

@@ -1,0 +1,75 @@
+//! What a config reload does to a rollout.
+//!
+//! The same config changes nothing. Another canary release is another rollout, from the first step, unless
+//! that release is latched. Another baseline release keeps the weight but starts the evidence anew: numbers
+//! of different releases are never mixed. An edited plan clears an override; the weight in force stays and
+//! the position becomes the first step that has at least it. Only a weight that is set by hand moves at
+//! once, and never one that the control loop lowered.
+
+use super::draft::{Draft, phase_in};
+use super::ramp::{follow_manual_weight, position};
+use super::{Override, Phase, RolloutSpec, State, Transition};
+
+/// The config was loaded or reloaded.
+pub(super) fn configured(state: &State, spec: &RolloutSpec, now_ms: u64) -> Transition {
+    let mut draft = Draft::of(state, now_ms);
+    if *spec == state.spec {
+        return draft.finish();
+    }
+    if spec.canary_digest != state.spec.canary_digest || spec.name != state.spec.name {
+        let mut next = State::fresh(spec.clone(), state.epoch, state.latches.clone(), now_ms);
+        next.journal_failing = state.journal_failing;
+        return Draft::renewed(state, next, now_ms).finish();
+    }
+    draft.next.spec = spec.clone();
+    if spec.baseline_digest != state.spec.baseline_digest && !state.phase.is_latched() {
+        renew_evidence(&mut draft);
+    }
+    if spec.rollout.plan != state.spec.rollout.plan && !state.phase.is_latched() {
+        replan(&mut draft, state);
+    }
+    draft.finish()
+}
+
+/// Baseline is another release: compare with that one only.
+fn renew_evidence(draft: &mut Draft<'_>) {
+    draft.next.began_ms = draft.now_ms;
+    draft.next.reference = None;
+    draft.next.latency_from_ms = draft.now_ms.saturating_add(draft.next.spec.warmup_ms());
+    draft.restart_step(draft.next.step);
+    draft.next.first_epoch = draft.next.epoch;
+}
+
+/// The plan was edited.
+fn replan(draft: &mut Draft<'_>, state: &State) {
+    if draft.next.spec.manual_weight().is_some() {
+        return follow_manual_weight(draft);
+    }
+    if matches!(draft.next.paused, Some(Override::Weight(_))) {
+        draft.next.paused = None;
+    }
+    if state.weight <= 0.0 && draft.next.paused.is_none() {
+        draft.next.step = 0;
+        draft.enter_phase(Phase::Pending, "the plan was edited before it began");
+        draft.tick_now();
+        return;
+    }
+    let index = position(&draft.next, state.weight);
+    let Some(step) = draft.next.spec.steps().get(index).cloned() else {
+        return;
+    };
+    let former = state.spec.steps().get(state.step);
+    let same_step = former.is_some_and(|former| former.weight.to_bits() == step.weight.to_bits());
+    if same_step {
+        draft.next.step = index;
+    } else {
+        draft.restart_step(index);
+    }
+    let at_top = index + 1 == draft.next.spec.steps().len() && state.weight >= step.weight;
+    match draft.next.paused {
+        Some(_) => draft.next.paused = Some(Override::Pause(Phase::Progressing)),
+        None if state.phase == Phase::Healthy && at_top => {}
+        None if at_top => draft.enter_phase(phase_in(&step), "the plan was edited"),
+        None => draft.enter_phase(Phase::Progressing, "the plan was edited"),
+    }
+}
