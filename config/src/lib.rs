@@ -2,21 +2,26 @@
 //!
 //! A file goes through three rooms: `tree` reads YAML once and keeps every position, `compile` walks the tree
 //! and collects every error, and [`model`] holds the types that cannot be wrong. Nothing of the file is
-//! ignored: what a later version implements is refused by name.
+//! ignored: what a later version implements is refused by name. [`watch`] does the same again whenever the
+//! file changes and keeps the last good configuration.
 //!
 //! Paths: `token_file` and `salt_file` are taken from the configuration file's folder, `state` from the
 //! process' working directory.
 
 mod compile;
 mod diagnostic;
+pub mod diff;
 mod digest;
+mod effective;
 mod load;
 pub mod model;
-
+mod schema;
 mod tree;
 pub mod units;
 mod walk;
+pub mod watch;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
-
+pub use effective::effective;
 pub use load::{Fingerprint, Loaded, load, parse};
+pub use schema::json_schema;

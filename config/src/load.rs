@@ -37,16 +37,33 @@ pub struct Loaded {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// Of these files as they are now; a file that can't be read counts as such.
+    /// Of these files as they are now.
     pub(crate) fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Self {
-        let mut hash = Sha256::new();
-        for path in paths {
-            let content = read_bounded(path);
-            hash.update([u8::from(content.is_ok())]);
-            hash.update(Sha256::digest(content.unwrap_or_default()));
-        }
-        Self(hash.finalize().into())
+        Self::of_contents(
+            paths
+                .into_iter()
+                .map(|path| content_hash(&read_bounded(path))),
+        )
     }
+
+    fn of_contents(hashes: impl IntoIterator<Item = ContentHash>) -> Self {
+        let mut whole = Sha256::new();
+        for hash in hashes {
+            whole.update([u8::from(hash.is_some())]);
+            whole.update(hash.unwrap_or_default());
+        }
+        Self(whole.finalize().into())
+    }
+}
+
+/// Of one file; nothing for a file that can't be read.
+pub(crate) type ContentHash = Option<[u8; 32]>;
+
+pub(crate) fn content_hash(content: &io::Result<Vec<u8>>) -> ContentHash {
+    content
+        .as_ref()
+        .ok()
+        .map(|content| Sha256::digest(content).into())
 }
 
 /// Reads and proves a configuration file.
@@ -54,27 +71,37 @@ impl Fingerprint {
 /// # Errors
 /// Every mistake in it, in the order of the file.
 pub fn load(path: &Path) -> Result<Loaded, Diagnostics> {
-    attempt(path).0
+    attempt(path).outcome
 }
 
-/// [`load`], and the files beside the configuration that it named, also when it was refused.
-pub(crate) fn attempt(path: &Path) -> (Result<Loaded, Diagnostics>, Vec<PathBuf>) {
+/// A configuration file that was read, good or bad.
+pub(crate) struct Attempt {
+    pub(crate) outcome: Result<Loaded, Diagnostics>,
+    /// Of what was read, not of what the files hold by now.
+    pub(crate) fingerprint: Fingerprint,
+    /// The secrets it names.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+pub(crate) fn attempt(path: &Path) -> Attempt {
     let file = path.display().to_string();
-    let text = match text_of(path, &file) {
-        Ok(text) => text,
-        Err(error) => return (Err(Diagnostics::new(vec![error])), Vec::new()),
-    };
+    let content = read_bounded(path);
+    let own_hash = content_hash(&content);
     let report = Report::new(&file, folder_of(path));
-    let outcome = compile(&text, &file, &report);
-    let files = report.files.take();
-    let read = std::iter::once(path).chain(files.iter().map(PathBuf::as_path));
-    let loaded = outcome.map(|config| Loaded {
+    let outcome = text_of(content, &file).and_then(|text| compile(&text, &file, &report));
+    let (files, hashes): (Vec<_>, Vec<_>) = report.files.take().into_iter().unzip();
+    let fingerprint = Fingerprint::of_contents(std::iter::once(own_hash).chain(hashes));
+    let outcome = outcome.map(|config| Loaded {
         config: Arc::new(config),
         warnings: report.warnings.take(),
-        fingerprint: Fingerprint::of(read),
+        fingerprint,
         files: files.clone(),
     });
-    (loaded, files)
+    Attempt {
+        outcome,
+        fingerprint,
+        files,
+    }
 }
 
 /// Proves a configuration given as text; `file` is what messages call it, and its folder is where the paths
@@ -88,7 +115,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, Diagnostics> {
 }
 
 fn compile(text: &str, file: &str, report: &Report) -> Result<Config, Diagnostics> {
-    let root = tree::read(text, file).map_err(|error| Diagnostics::new(vec![error]))?;
+    let root = tree::read(text, file)?;
     let config = compile::config(&At::root(&root, report));
     let errors = report.errors.take();
     match config {
@@ -101,18 +128,19 @@ fn folder_of(path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new("")).to_owned()
 }
 
-fn text_of(path: &Path, file: &str) -> Result<String, Diagnostic> {
-    let finding = |line, column, found: String| Diagnostic {
-        file: file.to_owned(),
-        line,
-        column,
-        path: String::new(),
-        found,
-        expected: "a YAML file that can be read".to_owned(),
-        hint: None,
+fn text_of(content: io::Result<Vec<u8>>, file: &str) -> Result<String, Diagnostics> {
+    let finding = |line, column, found: String| {
+        Diagnostics::from(Diagnostic {
+            file: file.to_owned(),
+            line,
+            column,
+            path: String::new(),
+            found,
+            expected: "a YAML file that can be read".to_owned(),
+            hint: None,
+        })
     };
-    let bytes = read_bounded(path)
-        .map_err(|error| finding(0, 0, format!("no way to read it ({error})")))?;
+    let bytes = content.map_err(|error| finding(0, 0, format!("no way to read it ({error})")))?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..valid).unwrap_or_default();

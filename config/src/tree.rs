@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{DuplicateKeyPolicy, NonFiniteFloatPolicy, Spanned};
 
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{Diagnostic, Diagnostics};
 
 /// Nodes of one file, aliases expanded.
 const MOST_NODES: usize = 100_000;
@@ -61,7 +61,7 @@ pub(crate) struct Entry {
 }
 
 /// Reads one YAML document. A syntax error ends it, so there is at most one.
-pub(crate) fn read(text: &str, file: &str) -> Result<Node, Diagnostic> {
+pub(crate) fn read(text: &str, file: &str) -> Result<Node, Diagnostics> {
     let options = serde_yaml::options! {
         budget: serde_yaml::budget! {
             max_nodes: MOST_NODES,
@@ -78,7 +78,7 @@ pub(crate) fn read(text: &str, file: &str) -> Result<Node, Diagnostic> {
     };
     serde_yaml::from_str_with_options::<Spanned<Raw>>(text, options)
         .map(|raw| place(raw, text))
-        .map_err(|error| syntax_error(&error, file))
+        .map_err(|error| syntax_error(&error, file).into())
 }
 
 /// The parser's complaint in our shape; its own position suffix is dropped.

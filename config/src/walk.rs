@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::diagnostic::{Diagnostic, choices, did_you_mean, quoted};
+use crate::load::ContentHash;
 use crate::tree::{Entry, Mark, Node, Value};
 use crate::units::{self, UnitError};
 
@@ -21,8 +22,8 @@ pub(crate) struct Report {
     pub(crate) folder: PathBuf,
     pub(crate) errors: RefCell<Vec<Diagnostic>>,
     pub(crate) warnings: RefCell<Vec<Diagnostic>>,
-    /// The files beside the configuration that it names and that were read.
-    pub(crate) files: RefCell<Vec<PathBuf>>,
+    /// The files beside the configuration that it names, and what was read there.
+    pub(crate) files: RefCell<Vec<(PathBuf, ContentHash)>>,
 }
 
 impl Report {

@@ -104,10 +104,13 @@ fn metric<'a>(item: &At<'a>) -> Option<(At<'a>, Metric)> {
 
 fn guardrail(at: &At<'_>, metric: Metric, on_breach: OnBreach) -> Option<Guardrail> {
     let fields = at.fields(KEYS)?;
-    let (margin, limit): (fn(&At<'_>) -> Option<Margin>, fn(&At<'_>) -> Option<f64>) = match metric
-    {
-        Metric::ErrorRate => (points, rate),
-        Metric::LatencyP95 => (latency_margin, milliseconds),
+    let margin = |at: &At<'_>| match metric {
+        Metric::ErrorRate => points(at),
+        Metric::LatencyP95 => latency_margin(at),
+    };
+    let limit = |at: &At<'_>| match metric {
+        Metric::ErrorRate => at.measured(units::parse_fraction),
+        Metric::LatencyP95 => at.duration().map(in_milliseconds),
     };
     Some(Guardrail {
         metric,
@@ -125,14 +128,6 @@ fn points(at: &At<'_>) -> Option<Margin> {
         absolute,
         relative: None,
     })
-}
-
-fn rate(at: &At<'_>) -> Option<f64> {
-    at.measured(units::parse_fraction)
-}
-
-fn milliseconds(at: &At<'_>) -> Option<f64> {
-    at.duration().map(in_milliseconds)
 }
 
 /// A duration, a percentage, or a list of one of each.

@@ -4,15 +4,15 @@
 //! carries on with a default, so that one run reports everything. Defaults live here, beside the readers; the
 //! JSON Schema repeats them and a test holds the two together.
 
-mod address;
+pub(crate) mod address;
 mod advice;
-mod backend;
-mod guardrail;
-mod limits;
-mod matcher;
-mod rollout;
-mod route;
-mod routing_key;
+pub(crate) mod backend;
+pub(crate) mod guardrail;
+pub(crate) mod limits;
+pub(crate) mod matcher;
+pub(crate) mod rollout;
+pub(crate) mod route;
+pub(crate) mod routing_key;
 mod secret;
 
 use std::collections::BTreeSet;

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::load::read_bounded;
+use crate::load::{content_hash, read_bounded};
 use crate::model::Secret;
 use crate::walk::At;
 
@@ -18,7 +18,8 @@ pub(crate) fn secret(at: &At<'_>) -> Option<Secret> {
     let report = at.report();
     let path = report.folder.join(path);
     let content = read_bounded(&path);
-    report.files.borrow_mut().push(path);
+    let read = (path, content_hash(&content));
+    report.files.borrow_mut().push(read);
     let refuse = |found: &str| at.refuse(found, "a file with a secret that can be read");
     let content = match content {
         Ok(content) => content,

@@ -1,0 +1,194 @@
+//! The configuration in force, defaults filled in, in the words of the file; secrets masked.
+//!
+//! What comes out is itself a valid configuration (JSON is YAML), save that a secret salt is shown as a mask
+//! where its file's path stood.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::{
+    Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Match, Metric, OnBreach, Plan,
+    Protocol, Rollout, Route, Step,
+};
+use crate::units::{format_duration, format_percent, format_points, format_size};
+
+/// What stands in place of a secret.
+const MASK: &str = "(secret)";
+
+/// The whole configuration as JSON.
+#[must_use]
+pub fn effective(config: &Config) -> Value {
+    let limits = &config.limits;
+    let admin = &config.admin;
+    without_nulls(json!({
+        "listen": config.listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "admin": {"address": admin.address.to_string(), "token_file": admin.token_file},
+        "probe": config.probe.map(|address| address.to_string()),
+        "state": config.state,
+        "workers": config.workers.map_or(json!("auto"), |workers| json!(workers)),
+        "limits": {
+            "header_timeout": format_duration(limits.header_timeout),
+            "body_timeout": format_duration(limits.body_timeout),
+            "idle_timeout": format_duration(limits.idle_timeout),
+            "max_connections": limits.max_connections,
+            "max_header_bytes": format_size(limits.max_header_bytes as u64),
+            "max_uri_bytes": format_size(limits.max_uri_bytes as u64),
+            "max_body": format_size(limits.max_body),
+            "max_buffered_body": format_size(limits.max_buffered_body as u64),
+            "drain": format_duration(limits.drain),
+        },
+        "routes": config.routes.iter().map(|each| route(each)).collect::<Vec<_>>(),
+    }))
+}
+
+fn route(route: &Route) -> Value {
+    let timeouts = route.timeouts;
+    json!({
+        "name": route.name,
+        "match": matcher(&route.matcher),
+        "routing_key": route.routing_key.iter().map(key_source).collect::<Vec<_>>(),
+        "key_fallback": match route.key_fallback {
+            KeyFallback::Random => "random",
+            KeyFallback::ClientIp => "client_ip",
+            KeyFallback::Reject => "reject",
+        },
+        "salt_file": route.salt.as_ref().map(|_| MASK),
+        "expose_headers": exposed(route.expose),
+        "timeouts": {
+            "connect": format_duration(timeouts.connect),
+            "response": format_duration(timeouts.response),
+            "idle": format_duration(timeouts.idle),
+            "total": timeouts.total.map(format_duration),
+        },
+        "backends": {
+            "baseline": backend(&route.baseline),
+            "canary": route.canary.as_ref().map(backend),
+        },
+        "rollout": route.rollout.as_ref().map(rollout),
+    })
+}
+
+fn matcher(matcher: &Match) -> Value {
+    let headers = Some(&matcher.headers).filter(|headers| !headers.is_empty());
+    json!({
+        "host": matcher.host,
+        "path": matcher.path,
+        "path_prefix": matcher.path_prefix,
+        "headers": headers,
+        "model": matcher.model,
+    })
+}
+
+fn key_source(source: &KeySource) -> Value {
+    match source {
+        KeySource::Header(name) => json!({"header": name}),
+        KeySource::Cookie(name) => json!({"cookie": name}),
+        KeySource::Query(name) => json!({"query": name}),
+        KeySource::JsonPointer(pointer) => json!({"json_pointer": pointer}),
+    }
+}
+
+fn exposed(expose: Expose) -> Vec<&'static str> {
+    let names = [
+        ("arm", expose.arm),
+        ("release", expose.release),
+        ("request_id", expose.request_id),
+    ];
+    let shown = names.into_iter().filter(|(_, shown)| *shown);
+    shown.map(|(name, _)| name).collect()
+}
+
+fn backend(backend: &Backend) -> Value {
+    json!({
+        "release": backend.release.as_ref().map(|release| &release.fields),
+        "endpoints": backend.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "protocol": match backend.protocol {
+            Protocol::Http1 => "http1",
+            Protocol::Http2 => "http2",
+            Protocol::Auto => "auto",
+        },
+    })
+}
+
+fn rollout(rollout: &Rollout) -> Value {
+    let (steps, weight) = match &rollout.plan {
+        Plan::Steps(steps) => (Some(steps.iter().map(step).collect::<Vec<_>>()), None),
+        Plan::Manual(weight) => (None, Some(format_percent(*weight))),
+    };
+    let analysis = &rollout.analysis;
+    json!({
+        "steps": steps,
+        "weight": weight,
+        "guardrails": rollout.guardrails.iter().map(guardrail).collect::<Vec<_>>(),
+        "analysis": {
+            "interval": format_duration(analysis.interval),
+            "alpha": analysis.alpha,
+            "method": "sequential",
+            "warmup": format_duration(analysis.warmup),
+        },
+        "on_breach": on_breach(rollout.on_breach),
+        "on_no_data": "hold",
+        "on_sample_ratio_mismatch": "hold",
+    })
+}
+
+fn step(step: &Step) -> Value {
+    json!({
+        "weight": format_percent(step.weight),
+        "min_duration": format_duration(step.min_duration),
+        "min_samples": step.min_samples,
+        "max_duration": step.max_duration.map(format_duration),
+        "requires_approval": step.requires_approval,
+        "bake": step.bake.map(format_duration),
+        "holdback": step.bake.map(|_| format_percent(step.holdback)),
+    })
+}
+
+fn guardrail(guardrail: &Guardrail) -> Value {
+    let absolute = guardrail.max_increase.absolute;
+    let (max_increase, max) = match guardrail.metric {
+        Metric::ErrorRate => (
+            json!(format_points(absolute.unwrap_or_default())),
+            guardrail.max.map(format_percent),
+        ),
+        Metric::LatencyP95 => {
+            let absolute = absolute.map(milliseconds);
+            let relative = guardrail.max_increase.relative.map(format_percent);
+            let both: Vec<String> = absolute.into_iter().chain(relative).collect();
+            (json!(both), guardrail.max.map(milliseconds))
+        }
+    };
+    let inside = json!({
+        "max_increase": max_increase,
+        "max": max,
+        "on_breach": on_breach(guardrail.on_breach),
+        "min_samples": guardrail.min_samples,
+        "dry_run": guardrail.dry_run,
+    });
+    json!({ guardrail.metric.name(): inside })
+}
+
+fn milliseconds(value: f64) -> String {
+    let duration = std::time::Duration::try_from_secs_f64(value / 1e3);
+    format_duration(duration.unwrap_or_default())
+}
+
+const fn on_breach(on_breach: OnBreach) -> &'static str {
+    match on_breach {
+        OnBreach::Rollback => "rollback",
+        OnBreach::Hold => "hold",
+        OnBreach::Warn => "warn",
+    }
+}
+
+/// What is not set is left out.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let set = fields.into_iter().filter(|(_, value)| !value.is_null());
+            let set = set.map(|(key, value)| (key, without_nulls(value)));
+            Value::Object(set.collect::<Map<_, _>>())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_nulls).collect()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}

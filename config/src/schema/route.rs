@@ -1,0 +1,178 @@
+//! The schema of one route, its keys and its backends.
+
+use serde_json::{Value, json};
+
+use super::{
+    choice, described, duration, list, object, one_of, pattern, rollout, text, with_default,
+};
+use crate::compile::{backend, matcher, route, routing_key};
+use crate::units::format_duration;
+
+pub(super) fn route() -> Value {
+    let fallbacks = route::FALLBACKS.map(|(name, _)| name);
+    let fallback = choice(
+        "When no routing key is found: assign at random, by the peer's address, or answer 400.",
+        fallbacks,
+    );
+    object(
+        "Which requests go to which releases. With a baseline only it is a plain route.",
+        route::KEYS,
+        &["name", "backends"],
+        [
+            (
+                "name",
+                pattern(
+                    "Unique; also the rollout's name.",
+                    r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$",
+                ),
+            ),
+            ("match", matching()),
+            ("routing_key", routing_keys()),
+            ("key_fallback", with_default(fallback, "random")),
+            (
+                "salt_file",
+                text(
+                    "File with a secret mixed into the assignment, from this file's folder; a line ending at its end is dropped.",
+                ),
+            ),
+            ("expose_headers", exposed()),
+            ("timeouts", timeouts()),
+            ("backends", backends()),
+            ("rollout", rollout::rollout()),
+        ],
+    )
+}
+
+fn matching() -> Value {
+    let headers = json!({
+        "description": "Header names (case does not matter) and their exact values.",
+        "type": "object",
+        "additionalProperties": {"type": "string", "minLength": 1},
+    });
+    let path = |description| pattern(description, r"^/[^?#\s]*$");
+    object(
+        "Every condition given must hold; none: every request.",
+        matcher::KEYS,
+        &[],
+        [
+            ("host", text("Host without port; case does not matter.")),
+            ("path", path("The whole path.")),
+            (
+                "path_prefix",
+                path("A prefix of the path, on segment boundaries."),
+            ),
+            ("headers", headers),
+            ("model", text("The `model` member of a JSON body.")),
+        ],
+    )
+}
+
+fn routing_keys() -> Value {
+    let source = with_one_key(object(
+        "Where to look.",
+        routing_key::KEYS,
+        &[],
+        [
+            ("header", text("A request header's name.")),
+            ("cookie", text("A cookie's name.")),
+            ("query", text("A query parameter's name.")),
+            (
+                "json_pointer",
+                pattern(
+                    "A JSON pointer (RFC 6901) into the body.",
+                    r"^(/([^~]|~[01])*)+$",
+                ),
+            ),
+        ],
+    ));
+    let several = list("Tried in order.", source.clone());
+    let either = described(
+        "Whose requests stay on one arm: one source, or a list tried in order.",
+        one_of([source, several]),
+    );
+    with_default(either, json!({"header": routing_key::DEFAULT_HEADER}))
+}
+
+/// A mapping with one key alone.
+pub(super) fn with_one_key(schema: Value) -> Value {
+    super::with("maxProperties", super::with("minProperties", schema, 1), 1)
+}
+
+fn exposed() -> Value {
+    json!({
+        "description": "Which x-serin-* response headers clients may see.",
+        "type": "array",
+        "items": {"enum": ["arm", "release", "request_id"]},
+        "default": ["arm", "release", "request_id"],
+    })
+}
+
+fn timeouts() -> Value {
+    let defaults = route::TIMEOUTS;
+    let time = |description, default| with_default(duration(description), format_duration(default));
+    object(
+        "Deadlines towards the backends.",
+        route::TIMEOUT_KEYS,
+        &[],
+        [
+            ("connect", time("To open a connection.", defaults.connect)),
+            (
+                "response",
+                time("To the response's first byte.", defaults.response),
+            ),
+            (
+                "idle",
+                time("Between two pieces of the response.", defaults.idle),
+            ),
+            (
+                "total",
+                duration("The whole exchange; not limited unless set."),
+            ),
+        ],
+    )
+}
+
+fn backends() -> Value {
+    object(
+        "The two arms.",
+        backend::BACKENDS_KEYS,
+        &["baseline"],
+        [
+            ("baseline", arm("The release that serves today.")),
+            ("canary", arm("The release that has to earn its traffic.")),
+        ],
+    )
+}
+
+fn arm(description: &str) -> Value {
+    let protocols = backend::PROTOCOLS.map(|(name, _)| name);
+    let protocol = choice(
+        "What is spoken: HTTP/1.1, HTTP/2 with prior knowledge, or HTTP/2 for gRPC and HTTP/1.1 for the rest.",
+        protocols,
+    );
+    let release = json!({
+        "description": "The bundle: free keys, values in quotes. Its digest is the release's identity. Required with a rollout.",
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": {"type": "string", "minLength": 1},
+    });
+    object(
+        description,
+        backend::KEYS,
+        &["endpoints"],
+        [
+            ("release", release),
+            (
+                "endpoints",
+                list(
+                    "At least one.",
+                    pattern(
+                        "http://host:port",
+                        r"^[Hh][Tt][Tt][Pp]://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$",
+                    ),
+                ),
+            ),
+            ("protocol", with_default(protocol, "auto")),
+        ],
+    )
+}
