@@ -166,3 +166,6 @@ fn drain(erred: &OnceLock<Box<[AtomicU64]>>) -> SlotSet {
     });
     SlotSet::from_words(words.into_iter().flatten().collect())
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,33 +42,32 @@ fn xxh3_agrees_with_the_reference() {
 /// arms.
 #[test]
 fn golden_assignments() {
-    #[rustfmt::skip]
-    let golden: [(Option<&[u8]>, &str, Option<&str>, &[u8], u64, u8, u16); 10] = [
-        (None, "digits", Some("9f86d081884c7d65"), b"user-1", 635_964_806_010_636, 194, 14_112),
-        (None, "digits", Some("9f86d081884c7d65"), b"user-2", 4_939_006_448_639_160, 186, 44_399),
-        (None, "digits", Some("9f86d081884c7d65"), b"user-3", 1_889_074_958_281_991, 115, 22_281),
-        (None, "digits", Some("60303ae22b998861"), b"user-1", 382_261_760_156_553, 194, 14_112),
-        (None, "chat", Some("9f86d081884c7d65"), b"user-1", 3_688_707_725_467_443, 194, 14_112),
-        (Some(b"pepper"), "digits", Some("9f86d081884c7d65"), b"user-1", 1_962_367_370_177_615, 194, 14_112),
-        (None, "everything-else", None, b"", 1_303_507_304_461_844, 150, 58_311),
-        (None, "digits", Some("9f86d081884c7d65"), &[127, 0, 0, 1], 7_509_758_044_825_072, 193, 31_141),
-        (None, "digits", Some("9f86d081884c7d65"), "zoë@example.com".as_bytes(), 1_208_947_836_661_298, 188, 42_442),
-        (None, "digits", Some("9f86d081884c7d65"), &[b'k'; 300], 4_618_209_227_661_561, 58, 28_243),
-    ];
-    for (secret, route, digest, key, unit, bucket, slot) in golden {
-        let assignment = Salt::new(secret, route, digest).assign(key);
+    let digits = Salt::new(None, "digits", Some("9f86d081884c7d65"));
+    let next_release = Salt::new(None, "digits", Some("60303ae22b998861"));
+    let other_route = Salt::new(None, "chat", Some("9f86d081884c7d65"));
+    let secret = Salt::new(Some(b"pepper"), "digits", Some("9f86d081884c7d65"));
+    let plain = Salt::new(None, "everything-else", None);
+    let check = |salt: Salt, key: &[u8], unit: u64, bucket, slot| {
         let expected = Assignment {
             unit: unit as f64 / (1_u64 << 53) as f64,
             bucket,
             slot,
         };
-        assert_eq!(assignment, expected, "{route} {digest:?} {key:?}");
-    }
-    let arm = |key: &[u8]| {
-        Salt::new(None, "digits", Some("9f86d081884c7d65"))
-            .assign(key)
-            .arm(0.25)
+        assert_eq!(salt.assign(key), expected, "{salt:?} {key:?}");
     };
+    check(digits, b"user-1", 635_964_806_010_636, 194, 14_112);
+    check(digits, b"user-2", 4_939_006_448_639_160, 186, 44_399);
+    check(digits, b"user-3", 1_889_074_958_281_991, 115, 22_281);
+    check(next_release, b"user-1", 382_261_760_156_553, 194, 14_112);
+    check(other_route, b"user-1", 3_688_707_725_467_443, 194, 14_112);
+    check(secret, b"user-1", 1_962_367_370_177_615, 194, 14_112);
+    check(plain, b"", 1_303_507_304_461_844, 150, 58_311);
+    check(digits, &[127, 0, 0, 1], 7_509_758_044_825_072, 193, 31_141);
+    let mail = "zoë@example.com".as_bytes();
+    check(digits, mail, 1_208_947_836_661_298, 188, 42_442);
+    check(digits, &[b'k'; 300], 4_618_209_227_661_561, 58, 28_243);
+
+    let arm = |key: &[u8]| digits.assign(key).arm(0.25);
     assert_eq!(
         [arm(b"user-1"), arm(b"user-2"), arm(b"user-3")],
         [Arm::Canary, Arm::Baseline, Arm::Canary]

@@ -1,0 +1,322 @@
+//! What is counted, that splitting the work over recorders changes no bit of it, and that a reader never sees
+//! more failures than requests.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use proptest::prelude::*;
+use serin_stats::histogram::Histogram;
+use serin_stats::snapshot::ArmCounts;
+use serin_stats::split::LatencyReference;
+
+use super::*;
+use crate::route::Salt;
+
+fn stage(split: &Arc<Split>, workers: usize) -> Stage {
+    let totals = Arc::new(Totals::new(workers));
+    Stage::judged(Arc::clone(split), totals, workers, Arc::new(Notify::new()))
+}
+
+/// A split whose warm-up ends at 100 ms, with the latencies 1 to 100 ms as its reference.
+fn split() -> Arc<Split> {
+    let mut histogram = Histogram::default();
+    for ms in 1..=100 {
+        histogram.record(f64::from(ms));
+    }
+    Arc::new(Split {
+        epoch: 3,
+        share: 0.25,
+        latency_from_ms: 100,
+        reference: LatencyReference::freeze(histogram).map(Arc::new),
+    })
+}
+
+fn record(arm: Arm, outcome: Outcome) -> Record {
+    Record {
+        arm,
+        assignment: Salt::new(None, "digits", None).assign(b"ada"),
+        outcome,
+        unreachable: false,
+        arrived_ms: 100,
+        total_ms: 50.0,
+        first_byte_ms: Some(20.0),
+    }
+}
+
+/// The same counts, made the plain way.
+fn expected(split: &Split, records: &[Record]) -> StageSnapshot {
+    let mut snapshot = StageSnapshot {
+        epoch: split.epoch,
+        share: split.share,
+        ..StageSnapshot::default()
+    };
+    for record in records {
+        let bucket = usize::from(record.assignment.bucket);
+        let counts: &mut ArmCounts = snapshot.arms.get_mut(record.arm);
+        counts.outcomes[record.outcome as usize] += 1;
+        counts.unreachable += u64::from(record.unreachable);
+        counts.requests.0[bucket] += 1;
+        match record.outcome {
+            Outcome::Success => {}
+            Outcome::Error => counts.errors.0[bucket] += 1,
+            Outcome::Rejected => counts.rejected.0[bucket] += 1,
+            Outcome::Aborted => counts.aborted.0[bucket] += 1,
+        }
+        if record.outcome == Outcome::Error {
+            let erred = snapshot.erred.get_mut(record.arm);
+            erred.insert(usize::from(record.assignment.slot));
+        }
+        if record.arrived_ms < split.latency_from_ms {
+            continue;
+        }
+        let latency = &mut snapshot.arms.get_mut(record.arm).latency;
+        latency.total.record(record.total_ms);
+        if let Some(ms) = record.first_byte_ms {
+            latency.first_byte.record(ms);
+        }
+        if let Some(reference) = &split.reference {
+            let (half_rank, slow) = reference.rank(record.total_ms);
+            latency.measured.0[bucket] += 1;
+            latency.slow.0[bucket] += u64::from(slow);
+            latency.half_ranks.0[bucket] += u64::from(half_rank);
+            latency.half_ranks_squared += u64::from(half_rank).pow(2);
+        }
+    }
+    snapshot
+}
+
+fn records() -> impl Strategy<Value = Vec<Record>> {
+    let one = (
+        prop::sample::select(&Arm::ALL[..]),
+        prop::sample::select(&Outcome::ALL[..]),
+        0..60_u32,
+        any::<bool>(),
+        50..200_u64,
+        0.01..1e6_f64,
+        prop::option::of(0.01..1e6_f64),
+    )
+        .prop_map(
+            |(arm, outcome, user, cut_off, arrived_ms, total_ms, first_byte_ms)| Record {
+                arm,
+                assignment: Salt::new(None, "digits", None).assign(&user.to_le_bytes()),
+                outcome,
+                unreachable: cut_off && outcome == Outcome::Error,
+                arrived_ms,
+                total_ms,
+                first_byte_ms,
+            },
+        );
+    prop::collection::vec(one, 0..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn many_recorders_merge_to_what_one_counts(
+        records in records(),
+        places in prop::collection::vec((0..3_usize, 0..4_usize), 300),
+        with_reference in any::<bool>(),
+    ) {
+        let mut split = (*split()).clone();
+        split.reference = split.reference.filter(|_| with_reference);
+        let split = Arc::new(split);
+        let expected = expected(&split, &records);
+
+        let alone = stage(&split, 1);
+        let fleet: Vec<Stage> = (0..3).map(|_| stage(&split, 4)).collect();
+        for (record, (sidecar, worker)) in records.iter().zip(places) {
+            alone.record(0, record);
+            fleet[sidecar].record(worker, record);
+        }
+        prop_assert_eq!(alone.take_snapshot().unwrap(), expected.clone());
+
+        let parts: Vec<StageSnapshot> =
+            fleet.iter().map(|stage| stage.take_snapshot().unwrap()).collect();
+        let mut forwards = parts[0].clone();
+        forwards.merge(&parts[1]);
+        forwards.merge(&parts[2]);
+        let mut backwards = parts[2].clone();
+        backwards.merge(&parts[1]);
+        backwards.merge(&parts[0]);
+        prop_assert_eq!(&forwards, &expected);
+        prop_assert_eq!(&backwards, &expected);
+    }
+}
+
+#[test]
+fn warm_up_leaves_latency_out_and_counts_errors() {
+    let stage = stage(&split(), 1);
+    let early = Record {
+        arrived_ms: 99,
+        ..record(Arm::Canary, Outcome::Error)
+    };
+    stage.record(0, &early);
+    let counts = stage.take_snapshot().unwrap().arms.canary;
+    assert_eq!(counts.outcome(Outcome::Error), 1);
+    assert_eq!(counts.latency, ArmCounts::default().latency);
+
+    stage.record(0, &record(Arm::Canary, Outcome::Aborted));
+    let latency = stage.take_snapshot().unwrap().arms.canary.latency;
+    assert_eq!(
+        (latency.total.total(), latency.first_byte.total()),
+        (1, 1),
+        "an aborted request counts with its elapsed time"
+    );
+    assert_eq!(latency.measured.total(), 1);
+}
+
+#[test]
+fn who_erred_is_told_once_and_again_after_a_new_error() {
+    let stage = stage(&split(), 1);
+    let erring = record(Arm::Canary, Outcome::Error);
+    let slot = usize::from(erring.assignment.slot);
+    let erred = || stage.take_snapshot().unwrap().erred;
+    stage.record(0, &record(Arm::Canary, Outcome::Rejected));
+    assert!(erred().canary.is_empty());
+    for _ in 0..2 {
+        stage.record(0, &erring);
+        stage.record(0, &erring);
+        let taken = erred();
+        assert!(taken.canary.contains(slot) && taken.baseline.is_empty());
+        assert_eq!(taken.canary.len(), 1);
+        assert!(erred().canary.is_empty());
+    }
+}
+
+#[test]
+fn the_bell_rings_for_errors_and_for_a_canary_that_fails_its_client() {
+    for arm in Arm::ALL {
+        for outcome in Outcome::ALL {
+            let bell = Arc::new(Notify::new());
+            let totals = Arc::new(Totals::new(1));
+            let judged = Stage::judged(split(), Arc::clone(&totals), 1, Arc::clone(&bell));
+            judged.record(0, &record(arm, outcome));
+            let rang = bell.notified().now_or_never().is_some();
+            let expected = match (arm, outcome) {
+                (_, Outcome::Success) => false,
+                (Arm::Baseline, outcome) => outcome == Outcome::Error,
+                (Arm::Canary, _) => true,
+            };
+            assert_eq!(rang, expected, "{arm:?} {outcome:?}");
+        }
+    }
+}
+
+#[test]
+fn a_plain_stage_counts_for_the_metrics_alone() {
+    let totals = Arc::new(Totals::new(1));
+    let stage = Stage::plain(Arc::clone(&totals));
+    stage.record(0, &record(Arm::Baseline, Outcome::Error));
+    assert_eq!(stage.take_snapshot(), None);
+    assert!(!stage.is_judged());
+    assert_eq!(totals.read(Arm::Baseline).outcome(Outcome::Error), 1);
+}
+
+#[test]
+fn an_idle_stage_owns_no_counts() {
+    let stage = stage(&split(), 2);
+    stage.record(1, &record(Arm::Baseline, Outcome::Success));
+    let judged = stage.judged.as_ref().unwrap();
+    assert!(judged.cells[0].baseline.get().is_none());
+    assert!(judged.cells[1].baseline.get().is_some());
+    assert!(judged.cells[1].canary.get().is_none());
+    assert!(judged.erred.baseline.get().is_none());
+}
+
+/// Checks what must hold of a snapshot taken at any moment.
+fn check_between_stores(snapshot: &StageSnapshot, before: &StageSnapshot) {
+    for arm in Arm::ALL {
+        let counts = snapshot.arms.get(arm);
+        let latency = &counts.latency;
+        for bucket in 0..counts.requests.0.len() {
+            let at = |buckets: &serin_stats::snapshot::Buckets| buckets.0[bucket];
+            let failed = at(&counts.errors) + at(&counts.rejected) + at(&counts.aborted);
+            assert!(failed <= at(&counts.requests), "{arm:?} {bucket}");
+            assert!(at(&latency.slow) <= at(&latency.measured));
+            assert!(at(&latency.half_ranks) <= 200 * at(&latency.measured));
+            assert!(at(&latency.measured) <= at(&counts.requests));
+        }
+        assert_eq!(counts.total(), counts.requests.total());
+        assert_eq!(counts.outcome(Outcome::Error), counts.errors.total());
+        assert!(counts.unreachable <= counts.errors.total());
+        assert!(latency.total.total() <= latency.measured.total());
+        let earlier = before.arms.get(arm);
+        assert!(earlier.total() <= counts.total(), "counts only rise");
+    }
+}
+
+/// Every arm, outcome, warm bucket and rank is in here.
+fn one_round() -> Vec<Record> {
+    let record = |at: u32| Record {
+        assignment: Salt::new(None, "digits", None).assign(&(at / 8).to_le_bytes()),
+        unreachable: at % 4 == 1,
+        total_ms: f64::from(at) * 5.0,
+        ..record(Arm::ALL[at as usize % 8 / 4], Outcome::ALL[at as usize % 4])
+    };
+    (0..40).map(record).collect()
+}
+
+/// Repeats the round until told to stop; returns how often.
+fn write(stage: &Stage, worker: usize, stop: &AtomicBool) -> u64 {
+    let records = one_round();
+    let mut rounds = 0;
+    while !stop.load(Ordering::Acquire) {
+        for record in &records {
+            stage.record(worker, record);
+        }
+        rounds += 1;
+    }
+    rounds
+}
+
+#[test]
+fn a_reader_never_sees_more_failures_than_requests() {
+    /// Readings that fell into the writing.
+    const READINGS: usize = 300;
+    let stage = stage(&split(), 2);
+    let stop = AtomicBool::new(false);
+    let mut erred = PerArm::<SlotSet>::default();
+    let mut before = StageSnapshot::default();
+    let mut read = || {
+        let snapshot = stage.take_snapshot().unwrap();
+        check_between_stores(&snapshot, &before);
+        for arm in Arm::ALL {
+            erred.get_mut(arm).merge(snapshot.erred.get(arm));
+        }
+        let moved = snapshot.arms != before.arms;
+        before = snapshot;
+        moved
+    };
+    let rounds: u64 = std::thread::scope(|scope| {
+        let writers = [0, 1].map(|worker| {
+            let (stage, stop) = (&stage, &stop);
+            scope.spawn(move || write(stage, worker, stop))
+        });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut moved = 0;
+        let checked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            while moved < READINGS && Instant::now() < deadline {
+                moved += usize::from(read());
+            }
+        }));
+        stop.store(true, Ordering::Release);
+        let rounds = writers.map(|writer| writer.join().unwrap());
+        if let Err(panic) = checked {
+            std::panic::resume_unwind(panic);
+        }
+        assert_eq!(moved, READINGS);
+        rounds.iter().sum()
+    });
+    read();
+
+    let once = expected(stage.split(), &one_round());
+    for arm in Arm::ALL {
+        let (counted, once) = (before.arms.get(arm), once.arms.get(arm));
+        assert!(once.errors.total() > 0);
+        assert_eq!(counted.outcomes, once.outcomes.map(|count| count * rounds));
+    }
+    assert_eq!(erred, once.erred, "no error goes unheard");
+}
