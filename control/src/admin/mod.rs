@@ -1,1 +1,106 @@
-//! The admin API.
+//! How people and machines look in: the admin API, health, metrics and a plain status page.
+//!
+//! It decides nothing. Every question goes over the [`desk`] to the control loop, which owns all state; health
+//! is read from the [`pulse`], so that it can still be told when the control loop hangs. The admin API has a
+//! thread of its own: a slow reader slows neither a request nor a decision.
+
+pub(crate) mod desk;
+pub(crate) mod pulse;
+
+mod answer;
+mod events;
+mod gate;
+mod operation;
+mod problem;
+mod routes;
+mod server;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use serin_config::model::{Config, Secret};
+use tokio::sync::oneshot;
+
+use crate::DataPlane;
+use desk::Desk;
+use gate::Gate;
+use pulse::Pulse;
+use routes::Office;
+use server::Port;
+
+/// The running admin API; dropped, it ends.
+pub(crate) struct AdminServer {
+    office: Arc<Office>,
+    admin: Arc<OnceLock<SocketAddr>>,
+    probe: Option<Arc<OnceLock<SocketAddr>>>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl AdminServer {
+    /// Binds what can be bound at once and serves on a thread of its own.
+    ///
+    /// # Errors
+    /// When the system gives no thread or no event queue.
+    pub(crate) fn start(
+        config: &Config,
+        desk: Desk,
+        pulse: Arc<Pulse>,
+        plane: Arc<dyn DataPlane>,
+    ) -> std::io::Result<Self> {
+        let office = Arc::new(Office {
+            desk,
+            gate: Gate::new(&config.admin),
+            pulse,
+            plane,
+        });
+        let admin = Port::open("admin", config.admin.address);
+        let probe = config.probe.map(|address| Port::open("probe", address));
+        let (stop, stopped) = oneshot::channel();
+        let server = Self {
+            office: Arc::clone(&office),
+            admin: admin.bound(),
+            probe: probe.as_ref().map(Port::bound),
+            _stop: stop,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        std::thread::Builder::new()
+            .name("serin-admin".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    serve(office, admin, probe);
+                    // Ends when the server is dropped, and all connections with it.
+                    _ = stopped.await;
+                });
+            })?;
+        Ok(server)
+    }
+
+    /// Where the admin API listens, once it does.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.admin.get().copied()
+    }
+
+    /// Where the probe listener listens, once it does.
+    pub(crate) fn probe_address(&self) -> Option<SocketAddr> {
+        self.probe.as_ref()?.get().copied()
+    }
+
+    /// Takes over a reloaded token.
+    pub(crate) fn set_token(&self, token: Option<Secret>) {
+        self.office.gate.set_token(token);
+    }
+}
+
+fn serve(office: Arc<Office>, admin: Port, probe: Option<Port>) {
+    if let Some(probe) = probe {
+        let office = Arc::clone(&office);
+        tokio::spawn(
+            probe.serve(move |_, request| routes::answer_probe(Arc::clone(&office), request)),
+        );
+    }
+    tokio::spawn(
+        admin.serve(move |peer, request| routes::answer_admin(Arc::clone(&office), peer, request)),
+    );
+}

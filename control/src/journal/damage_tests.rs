@@ -191,7 +191,7 @@ fn a_newer_schema_is_left_alone() {
     connection.pragma_update(None, "user_version", 2).unwrap();
     drop(connection);
     let lock = StateLock::take(folder.path()).unwrap().unwrap();
-    let error = Journal::open(lock, 1).unwrap_err();
+    let error = Journal::open(&lock, 1).unwrap_err();
     assert!(error.to_string().contains("version 2"), "{error}");
     assert!(folder.path().join("journal.db").exists());
 }
@@ -202,7 +202,7 @@ fn damaged_files_do_not_pile_up() {
     for round in 0..10 {
         fs::write(folder.path().join("journal.db"), "junk").unwrap();
         let lock = StateLock::take(folder.path()).unwrap().unwrap();
-        drop(Journal::open(lock, 1_000 + round).unwrap());
+        drop(Journal::open(&lock, 1_000 + round).unwrap());
     }
     let kept = fs::read_dir(folder.path())
         .unwrap()

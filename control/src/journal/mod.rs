@@ -36,7 +36,7 @@ pub use lock::StateLock;
 pub use marker::{Latch, Marker, RolloutMark};
 pub use read::{DecisionHead, DecisionRow, Memory, Reader, TransitionRow};
 pub use recovery::Damage;
-pub use write::{Entry, LatchChange, NewDecision};
+pub use write::{Entry, NewDecision};
 
 /// File name of the database.
 pub(crate) const DATABASE: &str = "journal.db";
@@ -80,7 +80,7 @@ impl JournalError {
     }
 }
 
-/// An open journal; the folder is locked for as long as it lives.
+/// An open journal. Whoever writes it holds the folder's [`StateLock`].
 #[derive(Debug)]
 pub struct Journal {
     connection: Connection,
@@ -90,7 +90,6 @@ pub struct Journal {
     /// The marker as it was found: what the database has to live up to.
     witness: Option<Marker>,
     damage: Option<Damage>,
-    lock: StateLock,
 }
 
 impl Journal {
@@ -99,7 +98,7 @@ impl Journal {
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn open(lock: StateLock, now_ms: u64) -> Result<Self, JournalError> {
+    pub fn open(lock: &StateLock, now_ms: u64) -> Result<Self, JournalError> {
         let folder = lock.folder().to_owned();
         let (witness, marker_damage) = match Marker::read(&folder) {
             Ok(witness) => (witness, None),
@@ -117,7 +116,6 @@ impl Journal {
             marker_stale: true,
             witness,
             damage,
-            lock,
         };
         journal.adopt_witness()?;
         journal.settle()?;
@@ -128,12 +126,6 @@ impl Journal {
     #[must_use]
     pub const fn damage(&self) -> Option<&Damage> {
         self.damage.as_ref()
-    }
-
-    /// The folder this journal lives in.
-    #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.lock.folder()
     }
 
     /// Brings the database up to what the marker bears witness of (latches, epochs), and the marker in memory

@@ -7,7 +7,7 @@ pub(super) const DAY_MS: u64 = 24 * 3_600_000;
 
 pub(super) fn open(folder: &Path) -> Journal {
     let lock = StateLock::take(folder).unwrap().expect("free");
-    Journal::open(lock, 1_000).unwrap()
+    Journal::open(&lock, 1_000).unwrap()
 }
 
 pub(super) fn entry(rollout: &str, epoch: u64, share: f64) -> Entry {
@@ -26,7 +26,7 @@ pub(super) fn entry(rollout: &str, epoch: u64, share: f64) -> Entry {
             event: "{}".to_owned(),
             state: format!(r#"{{"epoch":{epoch}}}"#),
         },
-        latch: LatchChange::Keep,
+        latches: Vec::new(),
         evidence: None,
         decision: None,
     }
@@ -35,10 +35,19 @@ pub(super) fn entry(rollout: &str, epoch: u64, share: f64) -> Entry {
 pub(super) fn rolled_back(rollout: &str, epoch: u64) -> Entry {
     let mut entry = entry(rollout, epoch, 0.0);
     entry.row.phase = "RolledBack".to_owned();
-    entry.latch = LatchChange::Set;
+    entry.latches = vec![latch("d1")];
     entry.evidence = Some(vec![7; 5_000]);
     entry.decision = Some(decision("transition"));
     entry
+}
+
+pub(super) fn latch(digest: &str) -> Latch {
+    Latch {
+        digest: digest.to_owned(),
+        since_ms: 1_000,
+        phase: "RolledBack".to_owned(),
+        reason: "error_rate".to_owned(),
+    }
 }
 
 pub(super) fn decision(kind: &'static str) -> NewDecision {
@@ -89,9 +98,10 @@ fn a_retry_clears_only_its_own_release() {
     journal.record(&rolled_back("digits", 1)).unwrap();
     let mut second = rolled_back("digits", 2);
     second.row.digest = "d2".to_owned();
+    second.latches.push(latch("d2"));
     journal.record(&second).unwrap();
     let mut retry = entry("digits", 3, 0.05);
-    retry.latch = LatchChange::Clear;
+    retry.latches = vec![latch("d2")];
     journal.record(&retry).unwrap();
     journal.settle().unwrap();
     drop(journal);
@@ -123,7 +133,8 @@ fn a_checkpoint_newer_than_the_last_transition_wins() {
 #[test]
 fn one_process_decides_and_another_may_read() {
     let folder = tempfile::tempdir().unwrap();
-    let mut journal = open(folder.path());
+    let lock = StateLock::take(folder.path()).unwrap().expect("free");
+    let mut journal = Journal::open(&lock, 1_000).unwrap();
     assert!(StateLock::take(folder.path()).unwrap().is_none());
     assert_eq!(StateLock::holder(folder.path()), Some(std::process::id()));
     let reader = Reader::open(folder.path()).unwrap();
@@ -131,7 +142,7 @@ fn one_process_decides_and_another_may_read() {
     journal.record(&rolled_back("digits", 4)).unwrap();
     assert_eq!(reader.recall("digits").unwrap().epoch, 4);
     assert_eq!(reader.decisions("digits", 5).unwrap().len(), 1);
-    drop(journal);
+    drop(lock);
     assert!(StateLock::take(folder.path()).unwrap().is_some());
 }
 

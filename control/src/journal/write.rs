@@ -21,24 +21,13 @@ const KEPT_EVIDENCE: i64 = 256;
 /// Latched releases remembered per rollout.
 const KEPT_LATCHES: i64 = 256;
 
-/// What a transition does to its release's latch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LatchChange {
-    /// Nothing.
-    Keep,
-    /// The release is held at 0 from now on.
-    Set,
-    /// A person said `retry`.
-    Clear,
-}
-
 /// One transition to be remembered.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The row; its `seq` is given by the journal.
     pub row: TransitionRow,
-    /// What becomes of the latch.
-    pub latch: LatchChange,
+    /// Every release of this rollout that is held at 0 after it.
+    pub latches: Vec<Latch>,
     /// The evidence at that moment.
     pub evidence: Option<Vec<u8>>,
     /// The decision behind it.
@@ -162,24 +151,9 @@ fn write_entry(connection: &mut Connection, entry: &Entry) -> Result<(), rusqlit
     let transaction = connection.transaction()?;
     let row = write_transition(&transaction, &entry.row)?;
     raise_epoch(&transaction, &row.rollout, row.epoch)?;
-    match entry.latch {
-        LatchChange::Keep => {}
-        LatchChange::Set => set_latch(
-            &transaction,
-            &row.rollout,
-            &Latch {
-                digest: row.digest.clone(),
-                since_ms: row.at_ms,
-                phase: row.phase.clone(),
-                reason: row.reason.clone(),
-            },
-        )?,
-        LatchChange::Clear => {
-            transaction.execute(
-                "DELETE FROM latches WHERE rollout = ?1 AND digest = ?2",
-                params![row.rollout, row.digest],
-            )?;
-        }
+    transaction.execute("DELETE FROM latches WHERE rollout = ?1", [&row.rollout])?;
+    for latch in &entry.latches {
+        set_latch(&transaction, &row.rollout, latch)?;
     }
     let evidence = entry.evidence.as_deref();
     if let Some(evidence) = evidence {
