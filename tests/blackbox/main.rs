@@ -1,0 +1,30 @@
+//! Black-box tests: the real binary against the product's contract.
+//!
+//! One module a promise. Every test starts processes of its own on ports and folders of its own, so they run
+//! side by side; what they share lives in `tests/support`.
+
+#[cfg(test)]
+mod breach;
+#[cfg(test)]
+mod config_errors;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod drain;
+#[cfg(test)]
+mod gate;
+#[cfg(test)]
+mod latch;
+#[cfg(test)]
+mod ramp;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
+mod standby;
+#[cfg(test)]
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(test)]
+mod verbs;
