@@ -38,6 +38,17 @@ pub fn lower_edge_ms(bin: usize) -> f64 {
     }
 }
 
+/// What a bin stands for in milliseconds: its geometric middle; the underflow bin reads as [`MIN_MS`], the
+/// overflow bin as its lower edge.
+#[must_use]
+pub fn middle_ms(bin: usize) -> f64 {
+    match bin {
+        0 => MIN_MS,
+        _ if bin >= BINS - 1 => lower_edge_ms(BINS - 1),
+        _ => lower_edge_ms(bin) * GAMMA.sqrt(),
+    }
+}
+
 /// Counts per bin; always [`BINS`] long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histogram {

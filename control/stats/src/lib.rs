@@ -17,11 +17,27 @@
     reason = "`!(x > 0.0)` also turns NaN away"
 )]
 
+pub mod agreement;
+pub mod chi_squared;
 pub mod cluster;
+pub mod decision;
+pub mod divergence;
 pub mod first_error;
+pub mod group_sequential;
 pub mod histogram;
+pub mod kolmogorov_smirnov;
+pub mod multiplicity;
+pub mod power;
 pub mod proportion;
+pub mod quantile;
+pub mod quantile_comparison;
+pub mod rank_sum;
+pub mod ridit;
+mod search;
 pub mod sequential;
+pub mod shift;
 pub mod snapshot;
 pub mod special;
 pub mod split;
+pub mod srm;
+pub mod trend;

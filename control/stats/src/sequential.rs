@@ -12,6 +12,9 @@
 //! theory" (arXiv 2103.06476); Lindon et al., "Rapid regression detection in software deployments through
 //! sequential testing", KDD 2022 (arXiv 2205.14762).
 
+pub mod beta_binomial;
+pub mod stitching;
+
 use std::f64::consts::LN_2;
 
 use crate::special::normal;
