@@ -117,7 +117,7 @@ impl Cell {
         *squared = squared.wrapping_add(read(&self.half_ranks_squared));
         sum.unreachable += read(&self.unreachable);
 
-        let [mut requests, mut errors, mut rejected, mut aborted] = [0; 4];
+        let buckets = self.buckets.iter().map(Bucket::read);
         let sums = sum
             .requests
             .0
@@ -128,26 +128,66 @@ impl Cell {
             .zip(&mut sum.latency.measured.0)
             .zip(&mut sum.latency.slow.0)
             .zip(&mut sum.latency.half_ranks.0);
-        for (bucket, sums) in self.buckets.iter().zip(sums) {
-            let ((((((n, error), reject), abort), measured), slow), half_ranks) = sums;
-            *slow += read(&bucket.slow);
-            *half_ranks += read(&bucket.half_ranks);
-            *measured += read(&bucket.measured);
-            aborted += read_onto(abort, &bucket.aborted);
-            rejected += read_onto(reject, &bucket.rejected);
-            errors += read_onto(error, &bucket.errors);
-            requests += read_onto(n, &bucket.requests);
-        }
-        for outcome in Outcome::ALL {
-            let count = match outcome {
-                Outcome::Success => requests - errors - rejected - aborted,
-                Outcome::Error => errors,
-                Outcome::Rejected => rejected,
-                Outcome::Aborted => aborted,
-            };
-            if let Some(sum) = sum.outcomes.get_mut(outcome as usize) {
-                *sum += count;
+        let mut outcomes = [0; 4];
+        for (bucket, sums) in buckets.zip(sums) {
+            let ((((((requests, errors), rejected), aborted), measured), slow), half_ranks) = sums;
+            *requests += bucket.requests;
+            *errors += bucket.errors;
+            *rejected += bucket.rejected;
+            *aborted += bucket.aborted;
+            *measured += bucket.measured;
+            *slow += bucket.slow;
+            *half_ranks += bucket.half_ranks;
+            for (sum, outcome) in outcomes.iter_mut().zip(Outcome::ALL) {
+                *sum += bucket.outcome(outcome);
             }
+        }
+        for (sum, count) in sum.outcomes.iter_mut().zip(outcomes) {
+            *sum += count;
+        }
+    }
+}
+
+impl Bucket {
+    /// Loads in the opposite order of the stores.
+    fn read(&self) -> BucketCounts {
+        let slow = read(&self.slow);
+        let half_ranks = read(&self.half_ranks);
+        let measured = read(&self.measured);
+        let aborted = read(&self.aborted);
+        let rejected = read(&self.rejected);
+        let errors = read(&self.errors);
+        let requests = read(&self.requests);
+        BucketCounts {
+            requests,
+            errors,
+            rejected,
+            aborted,
+            measured,
+            slow,
+            half_ranks,
+        }
+    }
+}
+
+/// What was read of a bucket.
+struct BucketCounts {
+    requests: u64,
+    errors: u64,
+    rejected: u64,
+    aborted: u64,
+    measured: u64,
+    slow: u64,
+    half_ranks: u64,
+}
+
+impl BucketCounts {
+    const fn outcome(&self, outcome: Outcome) -> u64 {
+        match outcome {
+            Outcome::Success => self.requests - self.errors - self.rejected - self.aborted,
+            Outcome::Error => self.errors,
+            Outcome::Rejected => self.rejected,
+            Outcome::Aborted => self.aborted,
         }
     }
 }
@@ -162,12 +202,43 @@ pub(super) fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Acquire)
 }
 
-fn read_onto(sum: &mut u64, counter: &AtomicU64) -> u64 {
-    let value = read(counter);
-    *sum += value;
-    value
-}
-
 fn histogram(bins: &[AtomicU64]) -> Histogram {
     Histogram::from_counts(bins.iter().map(read).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    /// The window between two loads of a bucket is a nanosecond: many tries, with a writer that always fails.
+    #[test]
+    fn no_bucket_ever_has_more_failures_than_requests() {
+        let bucket = Bucket::default();
+        let stop = AtomicBool::new(false);
+        let unfair = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    add(&bucket.requests, 1);
+                    add(&bucket.errors, 1);
+                    add(&bucket.measured, 1);
+                    add(&bucket.slow, 1);
+                }
+            });
+            while read(&bucket.requests) == 0 {
+                std::thread::yield_now();
+            }
+            let tries = std::iter::repeat_with(|| bucket.read()).take(1_000_000);
+            let is_unfair = |read: &BucketCounts| {
+                read.errors > read.requests
+                    || read.measured > read.errors
+                    || read.slow > read.measured
+            };
+            let unfair = tries.filter(is_unfair).count();
+            stop.store(true, Ordering::Relaxed);
+            unfair
+        });
+        assert_eq!(unfair, 0);
+    }
 }

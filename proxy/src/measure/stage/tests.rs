@@ -302,20 +302,37 @@ fn a_reader_never_sees_more_failures_than_requests() {
     assert_eq!(before.arms.canary.outcomes, [0, failures, 0, 0]);
 }
 
+/// Waits until both workers got this far.
+fn meet(arrived: &AtomicU64, round: u64) {
+    arrived.fetch_add(1, Ordering::AcqRel);
+    let mut spins = 0_u32;
+    while arrived.load(Ordering::Acquire) < 2 * (round + 1) {
+        spins += 1;
+        if spins.is_multiple_of(1_000) {
+            std::thread::yield_now();
+        }
+    }
+}
+
 #[test]
-fn no_error_goes_unheard_while_workers_and_reader_meet() {
+fn no_error_goes_unheard_where_workers_and_reader_meet() {
     let stage = stage(&split(), 2);
-    let every_other = |worker: u16| {
-        for slot in (worker..=u16::MAX).step_by(2) {
-            let mut failure = record(Arm::Canary, Outcome::Error);
-            failure.assignment.slot = slot;
-            stage.record(usize::from(worker), &failure);
+    let arrived = AtomicU64::new(0);
+    // Both workers fill each word together, every other bit each.
+    let fill = |worker: usize| {
+        for word in 0..WORDS {
+            meet(&arrived, word as u64);
+            for bit in (worker..64).step_by(2) {
+                let mut failure = record(Arm::Canary, Outcome::Error);
+                failure.assignment.slot = (64 * word + bit) as u16;
+                stage.record(worker, &failure);
+            }
         }
     };
     let mut heard = SlotSet::default();
     let mut take = || heard.merge(&stage.take_snapshot().unwrap().erred.canary);
     std::thread::scope(|scope| {
-        let writers = [0, 1].map(|worker| scope.spawn(move || every_other(worker)));
+        let writers = [0, 1].map(|worker| scope.spawn(move || fill(worker)));
         while writers.iter().any(|writer| !writer.is_finished()) {
             take();
         }
