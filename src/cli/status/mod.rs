@@ -1,0 +1,138 @@
+//! `serin status`: how a rollout stands, and whether that is good.
+//!
+//! Exit code 0 means healthy and nothing else: a rollout that is still under way is not yet a yes. `--timeout`
+//! waits for the end of it, `-w` shows the way there.
+
+pub(crate) mod table;
+mod unit;
+mod watch;
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::operate::Output;
+use super::{Answer, Failure};
+use crate::client::view::Status;
+use crate::client::{AdminClient, AdminOptions, AskError, rollout_path};
+use crate::term::{Paint, print};
+
+/// Show how a rollout stands; exit code 0 only when it is healthy.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  serin status                       every rollout
+  serin status digits -w             live
+  serin status digits --timeout 30m  wait until healthy (exit 0) or taken back (exit 1)")]
+pub(crate) struct StatusVerb {
+    /// The rollout; without it, every one.
+    rollout: Option<String>,
+    /// Go on showing, until interrupted (or until the end, with --timeout).
+    #[arg(short, long)]
+    watch: bool,
+    /// Wait this long for the rollout to be healthy, rolled back or aborted.
+    #[arg(long, value_name = "DURATION", value_parser = serin_config::units::parse_duration)]
+    timeout: Option<Duration>,
+    /// How it is printed.
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+impl StatusVerb {
+    pub(super) async fn run(self, admin: &AdminOptions) -> Result<Answer, Failure> {
+        let client = AdminClient::new(admin)?;
+        if self.watch || self.timeout.is_some() {
+            return watch::follow(&client, &self).await;
+        }
+        let rollouts = ask(&client, self.rollout.as_deref()).await?;
+        print(&show(&rollouts, self.output, self.rollout.is_some())?)?;
+        answer(&read(&rollouts)?)
+    }
+}
+
+/// The JSON of the rollout named, or of every one.
+async fn ask(client: &AdminClient, named: Option<&str>) -> Result<Vec<Value>, AskError> {
+    match named {
+        Some(name) => Ok(vec![client.get(&rollout_path(name, "")).await?]),
+        None => client.rollouts().await,
+    }
+}
+
+/// One rollout is printed as an object, all of them as a list.
+fn show(rollouts: &[Value], output: Output, named: bool) -> Result<String, Failure> {
+    Ok(match (output, rollouts) {
+        (Output::Json, [only]) if named => format!("{only:#}\n"),
+        (Output::Json, rollouts) => format!("{:#}\n", Value::from(rollouts)),
+        (Output::Text, rollouts) => {
+            let paint = Paint::stdout();
+            let tables: Vec<_> = read(rollouts)?
+                .iter()
+                .map(|status| table::render(status, paint))
+                .collect();
+            tables.join("\n")
+        }
+    })
+}
+
+fn read(rollouts: &[Value]) -> Result<Vec<Status>, AskError> {
+    rollouts
+        .iter()
+        .map(|rollout| {
+            serde_json::from_value(rollout.clone())
+                .map_err(|error| AskError::Malformed(error.to_string()))
+        })
+        .collect()
+}
+
+/// Yes when every rollout asked about is healthy, and there is one.
+fn answer(statuses: &[Status]) -> Result<Answer, Failure> {
+    match statuses {
+        [] => Err(Failure::no("there is no rollout")),
+        statuses if statuses.iter().all(Status::is_healthy) => Ok(Answer::Yes),
+        _ => Ok(Answer::No),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_healthy_is_yes() {
+        let phase = |phase: &str| Status {
+            phase: phase.to_owned(),
+            ..Status::default()
+        };
+        assert_eq!(answer(&[phase("Healthy")]), Ok(Answer::Yes));
+        for other in [
+            "Pending",
+            "Progressing",
+            "Paused",
+            "Baking",
+            "RolledBack",
+            "Aborted",
+        ] {
+            assert_eq!(answer(&[phase(other)]), Ok(Answer::No), "{other}");
+        }
+        assert_eq!(
+            answer(&[phase("Healthy"), phase("Aborted")]),
+            Ok(Answer::No)
+        );
+        assert_eq!(answer(&[]), Err(Failure::no("there is no rollout")));
+    }
+
+    #[test]
+    fn one_named_rollout_is_an_object_in_json() {
+        let rollouts = [serde_json::json!({"name": "digits"})];
+        assert!(
+            show(&rollouts, Output::Json, true)
+                .unwrap()
+                .starts_with('{')
+        );
+        assert!(
+            show(&rollouts, Output::Json, false)
+                .unwrap()
+                .starts_with('[')
+        );
+    }
+}
