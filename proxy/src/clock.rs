@@ -37,3 +37,23 @@ impl Clock {
             .saturating_add(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn time_is_anchored_once_and_advances_with_instants() {
+        let clock = Clock::start();
+        let anchor = clock.at(clock.anchor);
+        assert!(anchor > 1_700_000_000_000, "Unix milliseconds");
+        let later = clock.anchor + Duration::from_millis(1_500);
+        assert_eq!(clock.at(later), anchor + 1_500);
+        if let Some(earlier) = clock.anchor.checked_sub(Duration::from_millis(5)) {
+            assert_eq!(clock.at(earlier), anchor);
+        }
+        assert!(clock.now_ms() >= anchor);
+    }
+}
