@@ -6,11 +6,26 @@
 //! bit for bit, also after the evidence went through a checkpoint. It decides nothing about the split: that
 //! is [`rollout`](crate::rollout)'s work.
 
+mod classic;
+mod counts;
+mod evidence;
+mod figures;
+mod first_errors;
+mod folded;
+mod forecast;
+mod guardrail;
+mod judge;
+mod limits;
 mod policy;
+mod recent;
 mod report;
+mod run;
+mod stage;
 pub(crate) mod stored;
+mod words;
 
-pub use policy::{Policy, Shares};
+pub use evidence::Evidence;
+pub use policy::Policy;
 pub use report::{
     Alarm, AlarmKind, ArmReport, Arms, Breach, Classic, ClassicRanks, ClassicZ, GuardrailReport,
     Judgement, LatencyReport, Recommendation, Report, Rule, Samples, Verdict,

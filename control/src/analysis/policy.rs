@@ -42,26 +42,48 @@ impl Policy {
             .find(|guardrail| guardrail.metric == metric)
     }
 
-    /// How α is divided.
+    /// Each proof of non-inferiority may be wrong this often; all of them are needed, so none is corrected.
+    pub(super) const PROOF_ALPHA: f64 = 0.05;
+
+    /// A guardrail's share of α. The error rate's is for its guardrail and the catastrophe rule together.
     #[must_use]
-    pub fn shares(&self) -> Shares {
-        let scale = self.analysis.alpha / REFERENCE_ALPHA;
+    pub fn share_of(&self, metric: Metric) -> f64 {
         let latencies = self
             .guardrails
             .iter()
             .filter(|guardrail| guardrail.metric == Metric::LatencyP95)
             .count();
-        Shares {
-            error_rate: 0.025 * scale,
-            recent_break: 0.005 * scale,
-            latency: 0.010 * scale / latencies.max(1) as f64,
+        match metric {
+            Metric::ErrorRate => 0.025 * self.scale(),
+            Metric::LatencyP95 => 0.010 * self.scale() / latencies.max(1) as f64,
+        }
+    }
+
+    /// The recent-break rule's share of α, over all its generations.
+    #[must_use]
+    pub fn recent_break_share(&self) -> f64 {
+        0.005 * self.scale()
+    }
+
+    fn scale(&self) -> f64 {
+        self.analysis.alpha / REFERENCE_ALPHA
+    }
+
+    /// What the rules on errors (catastrophe, recent break) do; nothing when the guardrail on the error rate
+    /// is a dry run.
+    #[must_use]
+    pub fn error_on_breach(&self) -> Option<OnBreach> {
+        match self.guardrail(Metric::ErrorRate) {
+            Some(guardrail) => (!guardrail.dry_run).then_some(guardrail.on_breach),
+            None => Some(self.on_breach),
         }
     }
 
     /// By how much the canary's error rate may exceed baseline's.
     #[must_use]
     pub fn error_margin(&self, baseline: f64) -> f64 {
-        self.guardrail(Metric::ErrorRate)
+        let guardrail = self.guardrail(Metric::ErrorRate);
+        guardrail
             .map_or(
                 Margin {
                     absolute: Some(DEFAULT_ERROR_MARGIN),
@@ -71,15 +93,4 @@ impl Policy {
             )
             .over(baseline)
     }
-}
-
-/// Each rule's share of α.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Shares {
-    /// Error rate: the guardrail and the catastrophe rule together.
-    pub error_rate: f64,
-    /// All generations of the recent-break rule together.
-    pub recent_break: f64,
-    /// One latency guardrail.
-    pub latency: f64,
 }

@@ -3,7 +3,7 @@
 //! Most of 256 buckets, 852 bins and 1,024 words are zero in a young rollout, so lists of (index, value) are
 //! kept. Reading back gives the same counts to the bit; what lies outside the known range is an error.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serin_stats::histogram::{BINS, Histogram};
 use serin_stats::snapshot::{ArmCounts, Buckets, LatencyCounts, PerArm, USER_BUCKETS};
 use serin_stats::split::LatencyReference;
@@ -30,6 +30,32 @@ pub(crate) fn dense(entries: &[(u32, u64)], len: usize) -> Result<Vec<u64>, Stri
     }
     Ok(counts)
 }
+
+/// A list of counts of any length.
+pub(crate) mod counts {
+    use super::{Deserialize, Deserializer, Serialize, Serializer, Sparse, dense, sparse};
+    use serde::de::Error as _;
+
+    /// No list here is longer.
+    const MAX_LEN: usize = 1 << 16;
+
+    pub(crate) fn serialize<S: Serializer>(list: &[u64], serializer: S) -> Result<S::Ok, S::Error> {
+        (list.len(), sparse(list)).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u64>, D::Error> {
+        let (len, entries) = <(usize, Sparse)>::deserialize(deserializer)?;
+        if len > MAX_LEN {
+            return Err(D::Error::custom(format!("a list of {len} counts")));
+        }
+        dense(&entries, len).map_err(D::Error::custom)
+    }
+}
+
+/// A bitmap, as its 64-bit words.
+pub(crate) use counts as words;
 
 /// A frozen latency reference, as its histogram.
 pub(crate) mod reference {
@@ -116,6 +142,26 @@ pub(crate) mod arms {
             baseline: baseline.try_into().map_err(D::Error::custom)?,
             canary: canary.try_into().map_err(D::Error::custom)?,
         })
+    }
+}
+
+/// The sums of both arms.
+pub(in crate::analysis) mod totals {
+    use super::super::counts::{BothTotals, Totals};
+    use super::{Deserialize, Deserializer, PerArm, Serialize, Serializer};
+
+    pub(in crate::analysis) fn serialize<S: Serializer>(
+        totals: &BothTotals,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        [&totals.baseline, &totals.canary].serialize(serializer)
+    }
+
+    pub(in crate::analysis) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BothTotals, D::Error> {
+        let [baseline, canary] = <[Totals; 2]>::deserialize(deserializer)?;
+        Ok(PerArm { baseline, canary })
     }
 }
 

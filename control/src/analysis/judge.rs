@@ -1,0 +1,445 @@
+//! The rules in their order, and the report.
+//!
+//! `serin_stats::decision` knows the order and the thresholds; here the rules are asked three times, once for
+//! each thing a breach can do: first those that roll back, then those that hold, then those that warn. So a
+//! guardrail that only warns never hides one that rolls back. Dry-run guardrails are shown and never asked.
+
+use serin_config::model::{Metric, OnBreach};
+use serin_stats::decision::{self, Reason};
+use serin_stats::sequential::always_valid_p;
+use serin_stats::snapshot::Outcome;
+
+use super::counts::Totals;
+use super::evidence::Evidence;
+use super::figures::{ErrorFigures, LatencyFigures};
+use super::guardrail::{self, Figures, Judged};
+use super::limits::Limit;
+use super::policy::Policy;
+use super::recent::RecentFigures;
+use super::report::{Alarm, AlarmKind, Arms, Breach, Recommendation, Report, Rule, Verdict};
+use super::run::Standing;
+use super::stage::Scale;
+use super::words::{about, counted, grouped, milliseconds, p_value, percent, points};
+
+/// Canary requests in a step below which "most of them failed" is not worth an alarm.
+const ALARM_REQUESTS: u64 = 20;
+/// Canary requests below which full promotion is not recommended.
+const PROMOTION_REQUESTS: u64 = 200;
+
+impl Evidence {
+    /// Holds the evidence against the rules.
+    pub fn judge(&mut self, policy: &Policy, now_ms: u64) -> Report {
+        let effects = self.effects(Scale {
+            reference_total: policy.reference_total,
+            latency_alpha: policy.share_of(Metric::LatencyP95),
+            proof_alpha: Policy::PROOF_ALPHA,
+        });
+        let figures = Figures {
+            error: ErrorFigures::of(self, &effects),
+            latency: LatencyFigures::of(self, &effects),
+        };
+        let guardrails: Vec<Judged> = policy
+            .guardrails
+            .iter()
+            .map(|rule| guardrail::judge(rule, policy, self, &figures))
+            .collect();
+        let recent = self
+            .recent
+            .figures(&self.totals, policy.recent_break_share(), |baseline| {
+                policy.error_margin(baseline)
+            });
+        let look = Look {
+            evidence: self,
+            policy,
+            now_ms,
+            error: &figures.error,
+            guardrails: &guardrails,
+            recent,
+            standing: self.run.standing(&self.totals),
+        };
+        look.report()
+    }
+}
+
+/// Everything that one look at the evidence is about.
+struct Look<'a> {
+    evidence: &'a Evidence,
+    policy: &'a Policy,
+    now_ms: u64,
+    error: &'a ErrorFigures,
+    guardrails: &'a [Judged],
+    recent: Option<RecentFigures>,
+    standing: Standing,
+}
+
+impl Look<'_> {
+    fn report(&self) -> Report {
+        let step = self.evidence.totals_since(self.policy.step_epoch);
+        let mostly_failing = 2 * step.canary.failures() > step.canary.requests();
+        let breaches: Vec<Breach> = [OnBreach::Rollback, OnBreach::Hold, OnBreach::Warn]
+            .into_iter()
+            .filter_map(|level| self.breach(level))
+            .collect();
+        let alarms = self.alarms(&breaches, &step.canary, mostly_failing);
+        let (recommendation, reason) = self.conclusion(breaches.first(), &alarms);
+        let totals = &self.evidence.totals;
+        Report {
+            recommendation,
+            reason,
+            breach: breaches.into_iter().next(),
+            alarms,
+            arms: Arms {
+                baseline: totals.baseline.report(),
+                canary: totals.canary.report(),
+            },
+            stage: Arms {
+                baseline: step.baseline.report(),
+                canary: step.canary.report(),
+            },
+            guardrails: self
+                .guardrails
+                .iter()
+                .map(|judged| judged.report.clone())
+                .collect(),
+            mostly_failing,
+        }
+    }
+
+    /// What the rules see when only guardrails that do this are asked; `None` asks all.
+    fn view(&self, level: Option<OnBreach>) -> decision::Evidence {
+        let asked = |on_breach| level.is_none_or(|level| level == on_breach);
+        let rules_of_error = self.policy.error_on_breach().filter(|&does| asked(does));
+        let silent = f64::NEG_INFINITY;
+        let totals = &self.evidence.totals;
+        let recent = self.recent.filter(|_| rules_of_error.is_some());
+        decision::Evidence {
+            canary_down: asked(self.policy.on_breach) && matches!(self.standing, Standing::Down(_)),
+            alpha_error: self.policy.share_of(Metric::ErrorRate),
+            error_margin: self.error_margin(),
+            error_diff: self.error.effect().unwrap_or(silent),
+            catastrophe_ln_e: rules_of_error.map_or(silent, |_| self.error.ln_e_first),
+            canary_erring_users: self.error.canary_users,
+            recent_ln_e: recent.map_or(silent, |recent| recent.ln_e),
+            recent_ln_threshold: recent.map_or(0.0, |recent| recent.ln_threshold),
+            recent_erring_users: recent.map_or(0, |recent| recent.users),
+            recent_diff: recent.map_or(silent, |recent| {
+                // The margin may be relative; the rules compare with that of the whole rollout.
+                let margin = self.policy.error_margin(recent.baseline_rate);
+                recent.diff() - margin + self.error_margin()
+            }),
+            sample_ratio_p: 1.0,
+            canary_requests: totals.canary.requests(),
+            min_requests_to_promote: self.policy.step_min_samples.max(PROMOTION_REQUESTS),
+            dwell_seconds: if self.policy.dwelt { 1.0 } else { 0.0 },
+            min_dwell_seconds: 1.0,
+            guards: self
+                .guardrails
+                .iter()
+                .filter(|judged| !judged.report.dry_run && asked(judged.report.on_breach))
+                .map(|judged| judged.evidence.clone())
+                .collect(),
+        }
+    }
+
+    fn error_margin(&self) -> f64 {
+        let baseline = self.evidence.totals.baseline.error_rate();
+        self.policy.error_margin(baseline.unwrap_or(0.0))
+    }
+
+    /// The first rule that is broken among those that do this.
+    fn breach(&self, level: OnBreach) -> Option<Breach> {
+        let (_, reason) = decision::decide(&self.view(Some(level)));
+        let named = |name: &str| {
+            self.guardrails
+                .iter()
+                .find(|judged| judged.evidence.name == name)
+        };
+        let of_error = self.policy.error_on_breach().unwrap_or(level);
+        match reason {
+            Reason::CanaryDown => {
+                Some(self.rule_breach(Rule::CanaryDown, self.policy.on_breach, None))
+            }
+            Reason::Catastrophe => {
+                let p = always_valid_p(self.error.ln_e_first);
+                Some(self.rule_breach(Rule::Catastrophe, of_error, Some(p)))
+            }
+            Reason::RecentBreak => {
+                // Paid for all generations of all lengths.
+                let p = self.recent.map(|recent| {
+                    let spent = self.policy.recent_break_share();
+                    (spent * (recent.ln_threshold - recent.ln_e).exp()).min(1.0)
+                });
+                Some(self.rule_breach(Rule::RecentBreak, of_error, p))
+            }
+            Reason::AbsoluteLimit(name) => {
+                Some(self.guardrail_breach(Rule::AbsoluteLimit, named(&name)?))
+            }
+            Reason::Guardrail(name) => Some(self.guardrail_breach(Rule::Guardrail, named(&name)?)),
+            Reason::SampleRatioMismatch
+            | Reason::SignificantBelowMargin
+            | Reason::NonInferior
+            | Reason::Inconclusive => None,
+        }
+    }
+
+    fn rule_breach(&self, rule: Rule, on_breach: OnBreach, p: Option<f64>) -> Breach {
+        let recent = self.recent.filter(|_| rule == Rule::RecentBreak);
+        let effect = recent.map_or(self.error.effect(), |recent| Some(recent.diff()));
+        let baseline = recent.map(|recent| recent.baseline_rate);
+        let margin = baseline.map_or(self.error_margin(), |rate| self.policy.error_margin(rate));
+        let metric = Metric::ErrorRate;
+        let classic = super::classic::classic(metric, &self.evidence.totals);
+        self.worded(Breach {
+            rule,
+            metric,
+            on_breach,
+            effect,
+            margin,
+            p_value: p,
+            classic_p: classic.p_value(),
+            ..self.blank_breach()
+        })
+    }
+
+    fn guardrail_breach(&self, rule: Rule, judged: &Judged) -> Breach {
+        let report = &judged.report;
+        self.worded(Breach {
+            rule,
+            metric: report.metric,
+            on_breach: report.on_breach,
+            effect: report.effect,
+            margin: report.max_increase,
+            p_value: (rule == Rule::Guardrail).then_some(report.p_value),
+            classic_p: report.classic.p_value(),
+            ..self.blank_breach()
+        })
+    }
+
+    /// The counts that every breach carries.
+    fn blank_breach(&self) -> Breach {
+        let totals = &self.evidence.totals;
+        Breach {
+            rule: Rule::Guardrail,
+            metric: Metric::ErrorRate,
+            on_breach: OnBreach::Warn,
+            at_ms: self.now_ms,
+            canary_requests: totals.canary.requests(),
+            canary_errors: totals.canary.errors(),
+            canary_failures: totals.canary.failures(),
+            canary_users: self.error.canary_users,
+            baseline_requests: totals.baseline.requests(),
+            baseline_errors: totals.baseline.errors(),
+            effect: None,
+            margin: 0.0,
+            p_value: None,
+            classic_p: None,
+            sentence: String::new(),
+        }
+    }
+
+    fn worded(&self, mut breach: Breach) -> Breach {
+        let facts = match (breach.rule, breach.metric) {
+            (Rule::CanaryDown, _) => self.words_of_a_run(),
+            (Rule::RecentBreak, _) => self.words_of_a_recent_break(),
+            (_, Metric::ErrorRate) => self.words_of_errors(),
+            (_, Metric::LatencyP95) => self.words_of_latency(),
+        };
+        let name = match breach.rule {
+            Rule::Guardrail => breach.metric.name().to_owned(),
+            Rule::AbsoluteLimit => format!("{} over its max", breach.metric.name()),
+            rule @ (Rule::CanaryDown | Rule::Catastrophe | Rule::RecentBreak) => {
+                rule.name().to_owned()
+            }
+        };
+        let mut proof = Vec::new();
+        if let Some(effect) = breach.effect {
+            proof.push(match breach.metric {
+                Metric::ErrorRate => {
+                    format!(
+                        "effect {}, margin {}",
+                        points(effect),
+                        points(breach.margin)
+                    )
+                }
+                Metric::LatencyP95 => format!(
+                    "effect {}, margin {}",
+                    milliseconds(effect),
+                    milliseconds(breach.margin)
+                ),
+            });
+        }
+        if let Some(p) = breach.p_value {
+            proof.push(format!("always-valid p {}", p_value(p)));
+        }
+        if let Some(p) = breach.classic_p {
+            proof.push(format!("classic p {}", p_value(p)));
+        }
+        breach.sentence = format!("{name}: {facts} ({})", proof.join("; "));
+        breach
+    }
+
+    fn words_of_errors(&self) -> String {
+        let (baseline, canary) = self.totals();
+        format!(
+            "{} of {} failed, {} hit, against {} of {} on baseline",
+            grouped(canary.errors()),
+            counted(canary.requests(), "canary request"),
+            counted(self.error.canary_users, "user"),
+            grouped(baseline.errors()),
+            grouped(baseline.requests()),
+        )
+    }
+
+    fn words_of_a_run(&self) -> String {
+        let (baseline, canary) = self.totals();
+        let run = match self.standing {
+            Standing::Down(run) | Standing::OneUserFailing(run) => run,
+            Standing::Up => 0,
+        };
+        format!(
+            "{} in a row without a success, of {} in all, while {} of {} succeeded on baseline",
+            counted(run, "canary request"),
+            grouped(canary.requests()),
+            grouped(baseline.outcome(Outcome::Success)),
+            grouped(baseline.requests()),
+        )
+    }
+
+    fn words_of_a_recent_break(&self) -> String {
+        let Some(recent) = self.recent else {
+            return self.words_of_errors();
+        };
+        format!(
+            "within {} minutes {} of {} failed, {} hit, against {} on baseline; {} in all",
+            recent.length_ms / 60_000,
+            grouped(recent.canary_errors),
+            counted(recent.canary_requests, "canary request"),
+            counted(recent.users, "user"),
+            percent(recent.baseline_rate),
+            counted(self.evidence.totals.canary.requests(), "canary request"),
+        )
+    }
+
+    fn words_of_latency(&self) -> String {
+        let report = self
+            .guardrails
+            .iter()
+            .find(|judged| judged.report.metric == Metric::LatencyP95)
+            .map(|judged| &judged.report);
+        let shown = |value: Option<f64>| value.map_or("nothing".to_owned(), milliseconds);
+        format!(
+            "P95 {} after {}, against {} on baseline",
+            shown(report.and_then(|report| report.canary)),
+            counted(self.evidence.totals.canary.requests(), "canary request"),
+            shown(report.and_then(|report| report.baseline)),
+        )
+    }
+
+    fn totals(&self) -> (&Totals, &Totals) {
+        let totals = &self.evidence.totals;
+        (&totals.baseline, &totals.canary)
+    }
+
+    fn alarms(&self, breaches: &[Breach], step: &Totals, mostly_failing: bool) -> Vec<Alarm> {
+        let mut alarms = Vec::new();
+        for breach in breaches {
+            if breach.on_breach != OnBreach::Rollback {
+                alarms.push(Alarm {
+                    kind: AlarmKind::Breach,
+                    message: breach.sentence.clone(),
+                    holds: breach.on_breach == OnBreach::Hold,
+                });
+            }
+        }
+        for judged in self.guardrails {
+            if judged.limit == Limit::BothBeyond && !judged.report.dry_run {
+                alarms.push(Alarm {
+                    kind: AlarmKind::BothBeyondLimit,
+                    message: format!(
+                        "{} is over its max on both arms: taking the canary back would not help",
+                        judged.report.metric.name()
+                    ),
+                    holds: true,
+                });
+            }
+        }
+        if let Standing::OneUserFailing(run) = self.standing {
+            alarms.push(Alarm {
+                kind: AlarmKind::OneUserFailing,
+                message: format!(
+                    "the last {} all failed, but come from one user",
+                    counted(run, "canary request")
+                ),
+                holds: true,
+            });
+        }
+        if mostly_failing && step.requests() >= ALARM_REQUESTS {
+            alarms.push(Alarm {
+                kind: AlarmKind::MostlyFailing,
+                message: format!(
+                    "{} of {} in this step failed",
+                    grouped(step.failures()),
+                    counted(step.requests(), "canary request")
+                ),
+                holds: true,
+            });
+        }
+        alarms
+    }
+
+    fn conclusion(&self, breach: Option<&Breach>, alarms: &[Alarm]) -> (Recommendation, String) {
+        if let Some(breach) = breach {
+            let recommendation = match breach.on_breach {
+                OnBreach::Rollback => Recommendation::RollbackImmediately,
+                OnBreach::Hold | OnBreach::Warn => Recommendation::MonitorClosely,
+            };
+            return (recommendation, breach.sentence.clone());
+        }
+        if let Some(alarm) = alarms.iter().find(|alarm| alarm.holds) {
+            return (Recommendation::MonitorClosely, alarm.message.clone());
+        }
+        let (recommendation, reason) = decision::decide(&self.view(None));
+        match (recommendation, reason) {
+            (decision::Recommendation::ProceedToFullRollout, _) => (
+                Recommendation::ProceedToFullRollout,
+                "proven not worse than its margin on every guardrail".to_owned(),
+            ),
+            (_, Reason::SignificantBelowMargin) => {
+                (Recommendation::MonitorClosely, self.words_of_significance())
+            }
+            (_, _) => (Recommendation::MonitorClosely, self.words_of_doubt()),
+        }
+    }
+
+    /// "latency_p95 is worse beyond chance, but within its margin".
+    fn words_of_significance(&self) -> String {
+        let name = self
+            .guardrails
+            .iter()
+            .find(|judged| judged.evidence.significant())
+            .map_or("a guardrail", |judged| judged.report.metric.name());
+        format!("{name} is worse beyond chance, but within its margin")
+    }
+
+    /// "error_rate inconclusive: 412 of ~1,900 samples".
+    fn words_of_doubt(&self) -> String {
+        let open = self
+            .guardrails
+            .iter()
+            .map(|judged| &judged.report)
+            .find(|report| report.verdict != Verdict::Successful && !report.dry_run);
+        let Some(report) = open else {
+            return "no guardrail is broken".to_owned();
+        };
+        let (name, samples) = (report.metric.name(), report.samples.canary);
+        match (report.verdict, report.samples_needed) {
+            (Verdict::Error, _) => format!("{name} cannot be computed"),
+            (_, Some(needed)) if needed > samples => format!(
+                "{name} inconclusive: {} of {} samples",
+                grouped(samples),
+                about(needed)
+            ),
+            (_, _) => format!("{name} inconclusive: {}", counted(samples, "sample")),
+        }
+    }
+}
