@@ -1,7 +1,23 @@
 //! The data plane: who is asked, and what came back.
+//!
+//! The folders are a request's way: [`listener`] → [`worker`] → [`connection`] → [`exchange`] → [`route`] →
+//! [`upstream`] → [`observe`] → [`measure`]. [`plane`] starts it all, and is what the rest of the house holds.
 
 mod clock;
+mod connection;
+mod error;
+mod exchange;
+mod gauge;
+mod identity;
+mod listener;
 pub mod measure;
+mod observe;
+mod plane;
 pub mod route;
+mod socket;
+mod upstream;
+mod worker;
 
 pub use clock::Clock;
+pub use listener::BindError;
+pub use plane::{DataPlane, Drained};

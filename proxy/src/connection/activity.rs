@@ -1,0 +1,148 @@
+//! When a connection has been idle, or busy with nothing, for too long.
+//!
+//! The codec's traffic is noted as it passes (a few stores, no timer); one timer per connection looks at the
+//! notes when it might be time.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a connection may take for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For a request's head, once it has begun; and for being shown the door.
+    pub(crate) head: Duration,
+    /// Without a request, or without taking what we send.
+    pub(crate) idle: Duration,
+}
+
+/// What a connection is doing.
+#[derive(Debug)]
+pub(crate) struct Activity {
+    /// Bytes outside of a request begin the next head (in HTTP/2 they may be anything).
+    has_heads: bool,
+    requests: Cell<usize>,
+    /// Since when there is no request.
+    idle_since: Cell<Instant>,
+    head_since: Cell<Option<Instant>>,
+    /// Since when the client takes nothing of what we send.
+    stuck_since: Cell<Option<Instant>>,
+}
+
+/// What is to be done with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing.
+    Fine,
+    /// It began a head and doesn't end it.
+    HeadLate,
+    /// It had no request for too long.
+    Idle,
+    /// It takes nothing of what we send.
+    Stuck,
+}
+
+impl Activity {
+    /// Of a new connection whose first bytes were read.
+    pub(crate) fn new(has_heads: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            has_heads,
+            requests: Cell::new(0),
+            idle_since: Cell::new(now),
+            head_since: Cell::new(has_heads.then_some(now)),
+            stuck_since: Cell::new(None),
+        }
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn request_began(&self) {
+        self.requests.set(self.requests.get() + 1);
+        self.head_since.set(None);
+    }
+
+    /// A response is complete, or given up.
+    pub(crate) fn request_ended(&self) {
+        self.requests.set(self.requests.get().saturating_sub(1));
+        self.idle_since.set(Instant::now());
+    }
+
+    /// Bytes came from the client.
+    pub(super) fn received(&self) {
+        if self.has_heads && self.requests.get() == 0 && self.head_since.get().is_none() {
+            self.head_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// Bytes were written to the client, or could not be.
+    pub(super) fn wrote(&self, progress: bool) {
+        if progress {
+            self.stuck_since.set(None);
+        } else if self.stuck_since.get().is_none() {
+            self.stuck_since.set(Some(Instant::now()));
+        }
+    }
+
+    /// The earliest moment at which there may be something to do.
+    pub(super) fn due(&self, patience: &Patience) -> Instant {
+        let idle_since = match self.requests.get() {
+            0 => self.idle_since.get(),
+            _ => Instant::now(),
+        };
+        let idle = self.stuck_since.get().unwrap_or(idle_since) + patience.idle;
+        match self.head_since.get() {
+            Some(since) => idle.min(since + patience.head),
+            // A head may begin at any moment.
+            None => idle.min(Instant::now() + patience.head),
+        }
+    }
+
+    pub(super) fn judge(&self, patience: &Patience, now: Instant) -> Verdict {
+        let over = |since: Option<Instant>, limit| since.is_some_and(|since| since + limit <= now);
+        if over(self.stuck_since.get(), patience.idle) {
+            Verdict::Stuck
+        } else if self.requests.get() > 0 {
+            Verdict::Fine
+        } else if over(self.head_since.get(), patience.head) {
+            Verdict::HeadLate
+        } else if over(Some(self.idle_since.get()), patience.idle) {
+            Verdict::Idle
+        } else {
+            Verdict::Fine
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+    const PATIENCE: Patience = Patience {
+        head: S,
+        idle: Duration::from_secs(5),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn heads_idleness_and_stuck_readers_are_told_apart() {
+        let activity = Activity::new(true);
+        let after = |seconds: u32| activity.judge(&PATIENCE, Instant::now() + S * seconds);
+        assert_eq!(after(0), Verdict::Fine);
+        assert_eq!(after(1), Verdict::HeadLate);
+        activity.request_began();
+        activity.received();
+        assert_eq!(after(9), Verdict::Fine);
+        activity.request_ended();
+        assert_eq!(after(4), Verdict::Fine);
+        assert_eq!(after(5), Verdict::Idle);
+        activity.received();
+        assert_eq!(after(1), Verdict::HeadLate);
+        activity.request_began();
+        activity.wrote(false);
+        assert_eq!(after(5), Verdict::Stuck);
+        activity.wrote(true);
+        assert_eq!(after(9), Verdict::Fine);
+        assert!(activity.due(&PATIENCE) <= Instant::now() + S);
+    }
+}

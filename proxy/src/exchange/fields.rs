@@ -1,0 +1,120 @@
+//! Header fields that end here: hop-by-hop ones, those that `Connection` names, and our own.
+
+use http::header::{
+    CONNECTION, EXPECT, HeaderMap, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+
+/// The one field of ours that clients may send.
+const ROUTING_KEY: HeaderName = HeaderName::from_static("x-serin-routing-key");
+
+/// Concern one connection only (RFC 9110, section 7.6.1). `Expect` is here because we answer it ourselves, `TE`
+/// because we say for ourselves whether we take trailers.
+const HOP_BY_HOP: [HeaderName; 10] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    EXPECT,
+];
+
+/// Removes what concerns one connection only.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Removes every `x-serin-…`: those are ours to set.
+pub(crate) fn strip_ours(headers: &mut HeaderMap) {
+    strip_ours_but(headers, None);
+}
+
+/// Removes every `x-serin-…` that a client may not send.
+pub(crate) fn strip_ours_from_client(headers: &mut HeaderMap) {
+    strip_ours_but(headers, Some(&ROUTING_KEY));
+}
+
+fn strip_ours_but(headers: &mut HeaderMap, kept: Option<&HeaderName>) {
+    let is_ours = |name: &&HeaderName| name.as_str().starts_with("x-serin-") && Some(*name) != kept;
+    // One at a time: a client that sends many of them is no hot path.
+    while let Some(name) = headers.keys().find(is_ours).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// Whether trailers are welcome (`TE: trailers`).
+pub(crate) fn takes_trailers(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(TE).iter();
+    codings
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        let fields = fields.iter();
+        fields
+            .map(|&(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<&str> {
+        let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn what_connection_names_goes_too() {
+        let mut headers = map(&[
+            ("connection", "close, X-One"),
+            ("x-one", "1"),
+            ("x-two", "2"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers, deflate"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("proxy-authorization", "Basic x"),
+            ("accept", "*/*"),
+        ]);
+        headers.append(CONNECTION, "x-two".parse().unwrap());
+        assert!(takes_trailers(&headers));
+        strip_hop_by_hop(&mut headers);
+        assert_eq!(names(&headers), ["accept"]);
+    }
+
+    #[test]
+    fn ours_go_save_the_routing_key() {
+        let fields = [
+            ("x-serin-arm", "canary"),
+            ("x-serin-shadow", "1"),
+            ("x-serin-routing-key", "u1"),
+            ("x-other", "1"),
+        ];
+        let mut headers = map(&fields);
+        strip_ours_from_client(&mut headers);
+        assert_eq!(names(&headers), ["x-other", "x-serin-routing-key"]);
+        strip_ours(&mut headers);
+        assert_eq!(names(&headers), ["x-other"]);
+    }
+}

@@ -1,0 +1,277 @@
+//! Asks one of the arm's endpoints, within the route's deadlines.
+//!
+//! A connection that served others before may be closed by the endpoint just now. A request that met such a
+//! connection is sent once more on a fresh one, if that is safe: nothing of it was sent, or nothing was
+//! answered and sending it twice does no harm (idempotent, without a body).
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use serin_config::model::{Backend, Protocol, Timeouts};
+use tokio::time::{Instant, sleep_until};
+
+use super::ahead::Ahead;
+use super::heads::{self, Outbound};
+use super::upload::{Upload, UploadState};
+use super::{Exchange, Refused, backend};
+use crate::error::Failure;
+use crate::observe::relay::Meaning;
+use crate::observe::{Patience, Relay, Ticket, grpc, outcome};
+use crate::upstream::{Booking, Lease, Unsent, Wire};
+
+/// How an endpoint is asked.
+struct Question<'e> {
+    backend: &'e Backend,
+    timeouts: Timeouts,
+    wire: Wire,
+    /// When everything must be over.
+    end: Option<Instant>,
+    upload: Rc<UploadState>,
+}
+
+impl Exchange<'_> {
+    /// The upstream's response, on its way; or why there is none.
+    pub(super) async fn forward(
+        &self,
+        head: Parts,
+        host: Option<HeaderValue>,
+        ahead: Ahead,
+        ticket: Ticket,
+    ) -> Result<Response<Relay>, Refused> {
+        let client_version = head.version;
+        match self.ask(head, host, ahead, &ticket).await {
+            Ok((response, question, lease)) => {
+                Ok(self.relay(response, client_version, &question, lease, ticket))
+            }
+            Err(failure) => {
+                tracing::debug!(
+                    route = %ticket.entry().route.name,
+                    arm = ticket.arm().name(),
+                    %failure,
+                    "no response to relay"
+                );
+                Err(Refused::counted(failure, ticket))
+            }
+        }
+    }
+
+    async fn ask<'t>(
+        &self,
+        mut head: Parts,
+        host: Option<HeaderValue>,
+        ahead: Ahead,
+        ticket: &'t Ticket,
+    ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
+        let entry = ticket.entry();
+        let none = || Failure::Exhausted(std::io::ErrorKind::NotFound.into());
+        let backend = backend(entry, ticket.arm()).ok_or_else(none)?;
+        let booking = self.choose(backend)?;
+        let wire = wire(backend.protocol, self.is_call);
+        let outbound = Outbound {
+            peer: self.peer,
+            host: match host {
+                Some(host) => host,
+                None => own_host(&booking)?,
+            },
+            request_id: self.request_id,
+            identity: &self.desk.identity,
+            wire,
+        };
+        outbound.apply(&mut head)?;
+        head.extensions.clear();
+        let limits = &self.rules.limits;
+        let read = ahead.bytes.len() as u64;
+        let upload = Upload::new(
+            ahead.bytes,
+            ahead.rest,
+            ahead.trailers,
+            limits.max_body.saturating_sub(read),
+            limits.body_timeout,
+        );
+        let timeouts = entry.route.timeouts;
+        let arrived = Instant::from_std(self.arrival.at);
+        let question = Question {
+            backend,
+            timeouts,
+            wire,
+            end: timeouts.total.map(|total| arrived + total),
+            upload: upload.state(),
+        };
+        let request = Request::from_parts(head, upload);
+        let (response, lease) = self.put(&question, booking, request).await?;
+        if response.status().is_informational() {
+            return Err(Failure::BadResponse("101 that nobody asked for".into()).into());
+        }
+        let answered = Answered {
+            idle: timeouts.idle,
+            end: question.end,
+            upload: question.upload,
+        };
+        Ok((response, answered, lease))
+    }
+
+    /// Sends the request, a second time if that is safe and the first connection was an old one.
+    async fn put(
+        &self,
+        question: &Question<'_>,
+        booking: Booking,
+        request: Request<Upload>,
+    ) -> Result<(Response<Incoming>, Lease), Rc<Failure>> {
+        let mut lease = question.lease(booking, false).await?;
+        let spare = spare(&lease, &request);
+        let unsent = match question.send(&mut lease, request).await? {
+            Ok(response) => return Ok((response, lease)),
+            Err(unsent) => unsent,
+        };
+        let again = match unsent.request {
+            Some(request) => Some(*request),
+            None => spare.filter(|_| unsent.is_silent),
+        };
+        let Some(request) = again.filter(|_| lease.is_reused()) else {
+            return Err(question.failure(unsent.error).into());
+        };
+        drop(lease);
+        let mut lease = question.lease(self.choose(question.backend)?, true).await?;
+        match question.send(&mut lease, request).await? {
+            Ok(response) => Ok((response, lease)),
+            Err(Unsent { error, .. }) => Err(question.failure(error).into()),
+        }
+    }
+
+    fn choose(&self, backend: &Backend) -> Result<Booking, Failure> {
+        let none = || Failure::Exhausted(std::io::ErrorKind::NotFound.into());
+        let upstreams = &self.desk.upstreams;
+        upstreams
+            .choose(backend, &self.desk.identity)
+            .ok_or_else(none)
+    }
+
+    fn relay(
+        &self,
+        response: Response<Incoming>,
+        client_version: Version,
+        answered: &Answered,
+        lease: Lease,
+        ticket: Ticket,
+    ) -> Response<Relay> {
+        let (mut head, body) = response.into_parts();
+        let meaning = if self.is_call && head.status == StatusCode::OK {
+            match grpc::outcome(&head.headers) {
+                Some(outcome) => Meaning::Known(outcome),
+                None => Meaning::InTrailers {
+                    can_append: client_version == Version::HTTP_2,
+                },
+            }
+        } else {
+            Meaning::Known(outcome::of_status(head.status))
+        };
+        heads::clean_response(&mut head.headers, head.version);
+        let (entry, arm) = (ticket.entry(), ticket.arm());
+        let exposed = entry.route.expose;
+        let backend = backend(entry, arm);
+        heads::expose(&mut head.headers, exposed, arm, backend, self.request_id);
+        head.version = Version::HTTP_11;
+        let patience = Patience::new(answered.idle, answered.end);
+        let upload = Rc::clone(&answered.upload);
+        let relay = Relay::new(body, meaning, patience, ticket, upload, lease);
+        Response::from_parts(head, relay)
+    }
+}
+
+/// What the rest of an answered exchange needs.
+struct Answered {
+    idle: Duration,
+    end: Option<Instant>,
+    upload: Rc<UploadState>,
+}
+
+impl Question<'_> {
+    async fn lease(&self, booking: Booking, fresh: bool) -> Result<Lease, Rc<Failure>> {
+        let left = self
+            .end
+            .map_or(Duration::MAX, |end| end.duration_since(Instant::now()));
+        booking
+            .lease(self.wire, fresh, self.timeouts.connect.min(left))
+            .await
+    }
+
+    /// Waits for the response's head. The upstream's time runs while it is its turn: not while we wait for the
+    /// client's body.
+    async fn send(
+        &self,
+        lease: &mut Lease,
+        request: Request<Upload>,
+    ) -> Result<Result<Response<Incoming>, Unsent>, Failure> {
+        let mut sent = pin!(lease.send(request));
+        let mut timer = pin!(sleep_until(self.due()));
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut sent => return Ok(result),
+                failure = self.upload.failed() => return Err(failure.into()),
+                () = &mut timer => {
+                    let due = self.due();
+                    if due <= Instant::now() {
+                        return Err(Failure::ResponseLate);
+                    }
+                    timer.as_mut().reset(due);
+                }
+            }
+        }
+    }
+
+    fn due(&self) -> Instant {
+        let due = self.upload.upstreams_turn_since() + self.timeouts.response;
+        self.end.map_or(due, |end| end.min(due))
+    }
+
+    /// Whose fault it was: a body that the client broke off breaks the upstream's connection too.
+    fn failure(&self, error: crate::error::BoxError) -> Failure {
+        match self.upload.failure() {
+            Some(failure) => failure.into(),
+            None => Failure::BadResponse(error),
+        }
+    }
+}
+
+const fn wire(protocol: Protocol, is_call: bool) -> Wire {
+    match protocol {
+        Protocol::Http1 => Wire::Http1,
+        Protocol::Http2 => Wire::Http2,
+        Protocol::Auto if is_call => Wire::Http2,
+        Protocol::Auto => Wire::Http1,
+    }
+}
+
+/// A second copy of a request that may be sent twice, if it might have to be.
+fn spare(lease: &Lease, request: &Request<Upload>) -> Option<Request<Upload>> {
+    const IDEMPOTENT: [Method; 5] = [
+        Method::GET,
+        Method::HEAD,
+        Method::OPTIONS,
+        Method::PUT,
+        Method::DELETE,
+    ];
+    let may = lease.is_reused()
+        && IDEMPOTENT.contains(request.method())
+        && http_body::Body::is_end_stream(request.body());
+    may.then(|| {
+        let mut copy = Request::new(Upload::empty());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        copy
+    })
+}
+
+/// The endpoint's own name, for clients too old to name one.
+fn own_host(booking: &Booking) -> Result<HeaderValue, Failure> {
+    let name = booking.endpoint().to_string();
+    let name = name.trim_start_matches("http://");
+    HeaderValue::from_str(name).map_err(|_| Failure::Malformed("The Host is malformed."))
+}

@@ -1,0 +1,176 @@
+//! The two heads as they go on: the request's to the upstream, the response's to the client.
+
+use std::net::IpAddr;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONNECTION, HOST, HeaderName, TE, VIA};
+use http::request;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Uri, Version};
+use serin_config::model::{Backend, Expose};
+use serin_stats::snapshot::Arm;
+
+use super::fields::{strip_hop_by_hop, strip_ours, takes_trailers};
+use crate::error::Failure;
+use crate::identity::{Identity, RequestId, is_traceparent};
+use crate::upstream::Wire;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+const ARM: HeaderName = HeaderName::from_static("x-serin-arm");
+const RELEASE: HeaderName = HeaderName::from_static("x-serin-release");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-serin-request-id");
+
+/// What a request's head needs on its way to the upstream.
+pub(crate) struct Outbound<'a> {
+    /// The client's address.
+    pub(crate) peer: IpAddr,
+    /// Whom the client asked for; the endpoint itself when it didn't say.
+    pub(crate) host: HeaderValue,
+    /// Our id for the request.
+    pub(crate) request_id: RequestId,
+    /// Makes trace ids.
+    pub(crate) identity: &'a Identity,
+    /// What is spoken to the upstream.
+    pub(crate) wire: Wire,
+}
+
+impl Outbound<'_> {
+    /// Makes a client's head the upstream's.
+    pub(crate) fn apply(self, head: &mut request::Parts) -> Result<(), Failure> {
+        let wants_trailers = takes_trailers(&head.headers);
+        let via = via(head.version);
+        let headers = &mut head.headers;
+        strip_hop_by_hop(headers);
+        append(headers, VIA, via);
+        append_address(headers, self.peer);
+        if !headers.contains_key(FORWARDED_PROTO) {
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        }
+        if !headers.contains_key(FORWARDED_HOST) {
+            headers.insert(FORWARDED_HOST, self.host.clone());
+        }
+        if let Some(id) = self.request_id.value() {
+            headers.insert(REQUEST_ID, id);
+        }
+        trace(headers, self.identity);
+        if wants_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        self.address(head, wants_trailers)
+    }
+
+    /// Where the authority stands depends on the protocol.
+    fn address(self, head: &mut request::Parts, wants_trailers: bool) -> Result<(), Failure> {
+        let path = head.uri.path_and_query().cloned();
+        let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let mut uri = http::uri::Parts::default();
+        uri.path_and_query = Some(path);
+        match self.wire {
+            Wire::Http1 => {
+                head.version = Version::HTTP_11;
+                head.headers.insert(HOST, self.host);
+                if wants_trailers {
+                    head.headers
+                        .insert(CONNECTION, HeaderValue::from_static("te"));
+                }
+            }
+            Wire::Http2 => {
+                head.version = Version::HTTP_2;
+                head.headers.remove(HOST);
+                let authority = Authority::try_from(self.host.as_bytes())
+                    .map_err(|_| Failure::Malformed("The Host is malformed."))?;
+                uri.scheme = Some(Scheme::HTTP);
+                uri.authority = Some(authority);
+            }
+        }
+        head.uri = Uri::from_parts(uri)
+            .map_err(|_| Failure::Malformed("The request target is malformed."))?;
+        Ok(())
+    }
+}
+
+/// Makes an upstream's head the client's: what concerns one connection or is ours to say goes.
+pub(crate) fn clean_response(headers: &mut HeaderMap, version: Version) {
+    strip_hop_by_hop(headers);
+    strip_ours(headers);
+    append(headers, VIA, via(version));
+}
+
+/// Says who answered, as far as clients may know.
+pub(crate) fn expose(
+    headers: &mut HeaderMap,
+    expose: Expose,
+    arm: Arm,
+    backend: Option<&Backend>,
+    request_id: RequestId,
+) {
+    if expose.arm {
+        headers.insert(ARM, HeaderValue::from_static(arm.name()));
+    }
+    let release = backend.and_then(|backend| backend.release.as_ref());
+    if let Some(release) = release.filter(|_| expose.release)
+        && let Ok(digest) = HeaderValue::from_str(&release.digest.0)
+    {
+        headers.insert(RELEASE, digest);
+    }
+    if expose.request_id
+        && let Some(id) = request_id.value()
+    {
+        headers.insert(REQUEST_ID, id);
+    }
+}
+
+/// By the version of the message that was received (RFC 9110, section 7.6.3).
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2 serin",
+        Version::HTTP_10 => "1.0 serin",
+        _ => "1.1 serin",
+    })
+}
+
+/// Adds to the list that a field holds, in one line.
+fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
+    if !headers.contains_key(&name) {
+        headers.insert(name, value);
+        return;
+    }
+    let mut list = BytesMut::new();
+    for known in headers.get_all(&name) {
+        list.put_slice(known.as_bytes());
+        list.put_slice(b", ");
+    }
+    list.put_slice(value.as_bytes());
+    // Both parts were valid values.
+    if let Ok(list) = HeaderValue::from_maybe_shared(list.freeze()) {
+        headers.insert(name, list);
+    }
+}
+
+fn append_address(headers: &mut HeaderMap, peer: IpAddr) {
+    let address = Bytes::from(peer.to_canonical().to_string());
+    if let Ok(address) = HeaderValue::from_maybe_shared(address) {
+        append(headers, FORWARDED_FOR, address);
+    }
+}
+
+/// Passes a valid trace on; begins one otherwise.
+fn trace(headers: &mut HeaderMap, identity: &Identity) {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    let is_valid = match (given.next(), given.next()) {
+        (Some(parent), None) => is_traceparent(parent.as_bytes()),
+        _ => false,
+    };
+    if is_valid {
+        return;
+    }
+    headers.remove(TRACESTATE);
+    match identity.traceparent() {
+        Some(parent) => headers.insert(TRACEPARENT, parent),
+        None => headers.remove(TRACEPARENT),
+    };
+}

@@ -1,0 +1,176 @@
+//! How much is going on: connections and requests in flight, per worker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+
+/// All workers' gauges.
+#[derive(Debug)]
+pub(crate) struct Gauges {
+    workers: Box<[Worker]>,
+    room_wanted: AtomicBool,
+    /// A connection ended while the acceptor waited for room.
+    room: Notify,
+    /// A connection ended, or a thread did.
+    ended: Notify,
+    threads: AtomicUsize,
+    acceptors: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Worker {
+    /// Raised by the acceptor, lowered by the worker.
+    connections: AtomicUsize,
+    /// Written by the worker alone.
+    in_flight: AtomicUsize,
+}
+
+/// A connection's place at a worker; free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    gauges: Arc<Gauges>,
+    worker: usize,
+}
+
+/// A thread of ours that runs; said to have ended when dropped.
+pub(crate) struct Running(Arc<Gauges>);
+
+/// Listeners that are open; said to be closed when dropped.
+pub(crate) struct Accepting(Arc<Gauges>);
+
+impl Gauges {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers).map(|_| Worker::default()).collect(),
+            room_wanted: AtomicBool::new(false),
+            room: Notify::new(),
+            ended: Notify::new(),
+            threads: AtomicUsize::new(0),
+            acceptors: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        let workers = self.workers.iter();
+        workers
+            .map(|worker| worker.connections.load(Ordering::Acquire))
+            .sum()
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        let workers = self.workers.iter();
+        workers
+            .map(|worker| worker.in_flight.load(Ordering::Acquire))
+            .sum()
+    }
+
+    /// The worker with the fewest connections.
+    pub(crate) fn least_busy(&self) -> usize {
+        let loads = self.workers.iter().enumerate();
+        loads
+            .min_by_key(|(_, worker)| worker.connections.load(Ordering::Relaxed))
+            .map_or(0, |(at, _)| at)
+    }
+
+    /// Takes a place at a worker.
+    pub(crate) fn seat(self: &Arc<Self>, worker: usize) -> Seat {
+        if let Some(gauge) = self.workers.get(worker) {
+            gauge.connections.fetch_add(1, Ordering::AcqRel);
+        }
+        Seat {
+            gauges: Arc::clone(self),
+            worker,
+        }
+    }
+
+    /// Waits until fewer than `most` connections are open.
+    pub(crate) async fn room(&self, most: usize) {
+        while self.connections() >= most {
+            self.room_wanted.store(true, Ordering::SeqCst);
+            let room = self.room.notified();
+            // Again: one may have ended before it could know that it is waited for.
+            if self.connections() >= most {
+                room.await;
+            }
+            self.room_wanted.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits until this holds; it is asked again after every end of a connection or thread.
+    pub(crate) async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if holds(self) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// One more thread of ours runs.
+    pub(crate) fn running(self: &Arc<Self>) -> Running {
+        self.threads.fetch_add(1, Ordering::AcqRel);
+        Running(Arc::clone(self))
+    }
+
+    /// Threads of ours that run.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.load(Ordering::Acquire)
+    }
+
+    /// Listeners are open.
+    pub(crate) fn accepting(self: &Arc<Self>) -> Accepting {
+        self.acceptors.fetch_add(1, Ordering::AcqRel);
+        Accepting(Arc::clone(self))
+    }
+
+    /// How many accept connections.
+    pub(crate) fn acceptors(&self) -> usize {
+        self.acceptors.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn request_began(&self, worker: usize) {
+        self.change_in_flight(worker, |count| count.wrapping_add(1));
+    }
+
+    pub(crate) fn request_ended(&self, worker: usize) {
+        self.change_in_flight(worker, |count| count.wrapping_sub(1));
+    }
+
+    /// One writer: no locked instruction is needed.
+    fn change_in_flight(&self, worker: usize, change: impl Fn(usize) -> usize) {
+        if let Some(gauge) = self.workers.get(worker) {
+            let count = gauge.in_flight.load(Ordering::Relaxed);
+            gauge.in_flight.store(change(count), Ordering::Release);
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(gauge) = self.gauges.workers.get(self.worker) {
+            gauge.connections.fetch_sub(1, Ordering::SeqCst);
+        }
+        if self.gauges.room_wanted.load(Ordering::SeqCst) {
+            self.gauges.room.notify_one();
+        }
+        self.gauges.ended.notify_waiters();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.threads.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_waiters();
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.acceptors.fetch_sub(1, Ordering::AcqRel);
+        self.0.ended.notify_waiters();
+    }
+}

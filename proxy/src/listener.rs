@@ -1,0 +1,176 @@
+//! Accepts connections and hands each to the least busy worker.
+//!
+//! One thread accepts for all listeners: a cost per connection, not per request, and better than letting the
+//! kernel spread connections over workers that may be busy. When there is no room, or no file descriptor,
+//! clients wait in the kernel's queue; nothing spins. When it is told to stop, what is queued is still taken:
+//! closing a listener resets what waits on it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::task::coop::unconstrained;
+
+use crate::gauge::Gauges;
+use crate::plane::{Phase, Shared, Signal};
+use crate::worker::Handover;
+
+/// Connections that the kernel completes before we accept them.
+const BACKLOG: i32 = 4096;
+/// How long to leave it alone when accepting fails for want of something.
+const BREATHER: Duration = Duration::from_millis(50);
+
+/// Why the data plane could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// A listener's address could not be bound.
+    #[error("cannot listen on {address}: {error}")]
+    Address {
+        /// The address of the configuration.
+        address: SocketAddr,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// A thread or its runtime could not be started.
+    #[error("cannot start a data-plane thread: {0}")]
+    Thread(io::Error),
+}
+
+/// Binds a listener. Another process may listen on the same address, so that it can take over.
+pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let bind = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM.nonblocking().cloexec(),
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|error| BindError::Address { address, error })
+}
+
+/// Where accepted connections go.
+pub(crate) struct Acceptor {
+    pub(crate) shared: Arc<Shared>,
+    /// By worker.
+    pub(crate) workers: Box<[mpsc::Sender<Handover>]>,
+}
+
+/// Accepts on all listeners until told to stop.
+pub(crate) async fn run(
+    acceptor: Acceptor,
+    listeners: Vec<TcpListener>,
+    signal: watch::Receiver<Signal>,
+) {
+    let acceptor = Rc::new(acceptor);
+    let tasks: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            let (acceptor, signal) = (Rc::clone(&acceptor), signal.clone());
+            tokio::task::spawn_local(async move { acceptor.accept_all(listener, signal).await })
+        })
+        .collect();
+    for task in tasks {
+        if let Err(error) = task.await {
+            tracing::error!(%error, "a listener ended");
+        }
+    }
+}
+
+impl Acceptor {
+    async fn accept_all(&self, listener: TcpListener, mut signal: watch::Receiver<Signal>) {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "cannot watch a listener");
+                return;
+            }
+        };
+        let mut failures = 0_u32;
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.next(&listener) => accepted,
+                _ = signal.wait_for(|signal| signal.phase != Phase::Serving) => break,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    failures = 0;
+                    self.hand_over(stream, peer);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    // Often the same for a while: said the first time and now and then.
+                    if failures == 0 || failures.is_power_of_two() {
+                        tracing::warn!(%error, failures, "cannot accept connections");
+                    }
+                    failures = failures.saturating_add(1);
+                    tokio::time::sleep(BREATHER).await;
+                }
+            }
+        }
+        while let Some(Ok((stream, peer))) = unconstrained(listener.accept()).now_or_never() {
+            self.hand_over(stream, peer);
+        }
+    }
+
+    async fn next(
+        &self,
+        listener: &tokio::net::TcpListener,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        let gauges: &Gauges = &self.shared.gauges;
+        gauges.room(self.shared.max_connections()).await;
+        listener.accept().await
+    }
+
+    fn hand_over(&self, stream: TcpStream, peer: SocketAddr) {
+        // Leaves this thread's poll; a worker's takes it up.
+        let Ok(stream) = stream.into_std() else {
+            return;
+        };
+        let worker = self.shared.gauges.least_busy();
+        let seat = self.shared.gauges.seat(worker);
+        let handover = Handover { stream, peer, seat };
+        if let Some(queue) = self.workers.get(worker)
+            && queue.try_send(handover).is_err()
+        {
+            tracing::warn!(worker, "a worker takes no connections; one was closed");
+        }
+    }
+}
+
+/// The client left before it was accepted, or the network failed it (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::TimedOut
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_bound_is_named() {
+        let address = "192.0.2.1:80".parse().unwrap();
+        let error = bind(address).unwrap_err().to_string();
+        assert!(error.contains("192.0.2.1:80"), "{error}");
+    }
+}

@@ -1,0 +1,272 @@
+//! The data plane as the rest of the house sees it: started once, told the rules, asked what happened, drained.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use serin_config::model::{Config, Limits};
+use serin_stats::snapshot::Snapshot;
+use serin_stats::split::Split;
+use tokio::runtime::{Builder, LocalRuntime};
+use tokio::sync::{Notify, mpsc, watch};
+
+use crate::Clock;
+use crate::gauge::Gauges;
+use crate::listener::{self, Acceptor, BindError};
+use crate::measure::Measurements;
+use crate::measure::exposition::Family;
+use crate::route::Table;
+use crate::worker::{self, Desk};
+
+/// Connections that may wait to be taken by one worker.
+const HANDOVERS: usize = 1024;
+/// How long threads may take to end once nothing is left to do.
+const THREADS_END: Duration = Duration::from_secs(5);
+
+/// The running data plane: a handle that can be cloned.
+#[derive(Clone)]
+pub struct DataPlane {
+    shared: Arc<Shared>,
+    signal: Arc<watch::Sender<Signal>>,
+    addresses: Arc<[SocketAddr]>,
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Every request in flight was finished.
+    pub finished: bool,
+    /// Requests that were cut off.
+    pub cut: usize,
+}
+
+/// What all threads share.
+pub(crate) struct Shared {
+    /// What is in force; `None` before the first install.
+    pub(crate) rules: Arc<ArcSwapOption<Rules>>,
+    /// Until then.
+    pub(crate) first_limits: Limits,
+    /// What is going on.
+    pub(crate) gauges: Arc<Gauges>,
+    measurements: Measurements,
+}
+
+/// What a request is served by: swapped as one.
+pub(crate) struct Rules {
+    /// Bounds on what clients may do.
+    pub(crate) limits: Limits,
+    /// Routes and splits.
+    pub(crate) table: Table,
+}
+
+/// What the threads are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signal {
+    /// How far the data plane is in its life.
+    pub(crate) phase: Phase,
+}
+
+/// How far the data plane is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Connections are accepted.
+    Serving,
+    /// No new connections, no new requests on old ones.
+    Draining,
+    /// What is left is cut off.
+    Stopped,
+}
+
+impl DataPlane {
+    /// Binds the listeners and starts the threads. Requests get 503 until the first [`install`](Self::install).
+    ///
+    /// # Errors
+    ///
+    /// When an address cannot be bound or a thread cannot be started; nothing runs then.
+    pub fn start(config: &Arc<Config>, bell: Arc<Notify>, clock: Clock) -> Result<Self, BindError> {
+        let listeners: Vec<TcpListener> = config
+            .listeners
+            .iter()
+            .map(|&address| listener::bind(address))
+            .collect::<Result<_, _>>()?;
+        let addresses = listeners.iter().map(TcpListener::local_addr);
+        let addresses: Vec<SocketAddr> = addresses
+            .collect::<Result<_, _>>()
+            .map_err(BindError::Thread)?;
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let workers = config.workers.unwrap_or(cores).get();
+        let (signal, _) = watch::channel(Signal {
+            phase: Phase::Serving,
+        });
+        let shared = Arc::new(Shared {
+            rules: Arc::default(),
+            first_limits: config.limits.clone(),
+            gauges: Arc::new(Gauges::new(workers)),
+            measurements: Measurements::new(workers, bell),
+        });
+        let plane = Self {
+            shared,
+            signal: Arc::new(signal),
+            addresses: addresses.into(),
+        };
+        plane
+            .start_threads(workers, listeners, clock)
+            .map_err(BindError::Thread)?;
+        Ok(plane)
+    }
+
+    /// Where clients are accepted, with the real ports.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.to_vec()
+    }
+
+    /// Puts routes, limits and splits in force, for all workers at once. Listeners and the number of workers
+    /// stay as they were started.
+    pub fn install(&self, config: &Arc<Config>, splits: &BTreeMap<String, Arc<Split>>) {
+        let rules = Rules {
+            limits: config.limits.clone(),
+            table: Table::new(config, splits, &self.shared.measurements),
+        };
+        self.shared.rules.store(Some(Arc::new(rules)));
+        // Workers read the rules at every request; this makes idle ones let go of the old.
+        self.signal.send_modify(|_| {});
+    }
+
+    /// What happened. Takes the slots of users that erred: there is one caller, the control loop.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.shared.measurements.snapshot()
+    }
+
+    /// Writes the data plane's metrics as Prometheus text.
+    pub fn render_metrics(&self, out: &mut String) {
+        self.shared.measurements.render(out);
+        Family::start(
+            out,
+            "http_server_active_requests",
+            "gauge",
+            "Requests in flight, responses that are still streaming included.",
+        )
+        .sample("", &[], self.in_flight());
+        Family::start(
+            out,
+            "serin_connections",
+            "gauge",
+            "Client connections that are open.",
+        )
+        .sample("", &[], self.connections());
+    }
+
+    /// Requests in flight, responses that are still streaming included.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.gauges.in_flight()
+    }
+
+    /// Client connections that are open.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.gauges.connections()
+    }
+
+    /// Closes the listeners, asks every connection to end (`Connection: close`, GOAWAY), waits until all are
+    /// gone or the limit has passed, then cuts off what is left and ends the threads. Everything is recorded
+    /// when this returns.
+    pub async fn drain(&self, limit: Duration) -> Drained {
+        let gauges = &self.shared.gauges;
+        self.tell(Phase::Draining);
+        let gone = gauges.until(|gauges| gauges.connections() == 0 && gauges.acceptors() == 0);
+        let finished = tokio::time::timeout(limit, gone).await.is_ok();
+        let cut = if finished { 0 } else { gauges.in_flight() };
+        self.tell(Phase::Stopped);
+        let ended = gauges.until(|gauges| gauges.threads() == 0);
+        if tokio::time::timeout(THREADS_END, ended).await.is_err() {
+            tracing::error!(threads = gauges.threads(), "data-plane threads don't end");
+        }
+        Drained {
+            finished: cut == 0,
+            cut,
+        }
+    }
+
+    fn tell(&self, phase: Phase) {
+        self.signal.send_modify(|signal| signal.phase = phase);
+    }
+
+    /// All threads, or none: a failure tells those that run to stop.
+    fn start_threads(
+        &self,
+        workers: usize,
+        listeners: Vec<TcpListener>,
+        clock: Clock,
+    ) -> std::io::Result<()> {
+        let start = || {
+            let mut queues = Vec::with_capacity(workers);
+            for number in 0..workers {
+                let (queue, handovers) = mpsc::channel(HANDOVERS);
+                queues.push(queue);
+                let (shared, signal) = (Arc::clone(&self.shared), self.signal.subscribe());
+                self.spawn(format!("serin-worker-{number}"), move |runtime| {
+                    let desk = Rc::new(Desk::new(number, shared, clock));
+                    runtime.block_on(worker::run(desk, handovers, signal));
+                })?;
+            }
+            let acceptor = Acceptor {
+                shared: Arc::clone(&self.shared),
+                workers: queues.into(),
+            };
+            let signal = self.signal.subscribe();
+            let accepting = self.shared.gauges.accepting();
+            self.spawn("serin-acceptor".to_owned(), move |runtime| {
+                let _accepting = accepting;
+                runtime.block_on(listener::run(acceptor, listeners, signal));
+            })
+        };
+        start().inspect_err(|_| self.tell(Phase::Stopped))
+    }
+
+    /// Starts a thread with a runtime of its own; returns when the runtime stands.
+    fn spawn(
+        &self,
+        name: String,
+        body: impl FnOnce(&LocalRuntime) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let running = self.shared.gauges.running();
+        let (started, outcome) = blocking::sync_channel(1);
+        std::thread::Builder::new().name(name).spawn(move || {
+            let _running = running;
+            match Builder::new_current_thread()
+                .enable_all()
+                .build_local(tokio::runtime::LocalOptions::default())
+            {
+                Ok(runtime) => {
+                    let _ = started.send(Ok(()));
+                    body(&runtime);
+                    // Here, not in a later thread-local destructor: what is cut off is recorded.
+                    drop(runtime);
+                }
+                Err(error) => {
+                    let _ = started.send(Err(error));
+                }
+            }
+        })?;
+        let died = |_| Err(std::io::Error::other("the thread died"));
+        outcome.recv().unwrap_or_else(died)
+    }
+}
+
+impl Shared {
+    /// Client connections that may be open.
+    pub(crate) fn max_connections(&self) -> usize {
+        match &*self.rules.load() {
+            Some(rules) => rules.limits.max_connections,
+            None => self.first_limits.max_connections,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Opens connections to an endpoint, and hands each to a task of its own on this worker.
+
+use std::io;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper::rt::Executor;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serin_config::model::Endpoint;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::error::Failure;
+use crate::exchange::Upload;
+use crate::socket::{Probe, Socket};
+
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wire {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// Spawns on this worker's own thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SameThread;
+
+impl<F: Future + 'static> Executor<F> for SameThread {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+/// Receive window of one HTTP/2 stream: what a slow client can make us hold of one response.
+const STREAM_WINDOW: u32 = 256 * 1024;
+/// Receive window of one HTTP/2 connection: so many stalled streams that the others are not held up.
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// What may wait to be written on one HTTP/2 stream.
+const SEND_BUFFER: usize = 128 * 1024;
+/// A silent HTTP/2 connection with requests in flight is asked whether it is alive.
+const PING_AFTER: Duration = Duration::from_secs(20);
+/// … and given up when it doesn't answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Read buffer of one HTTP/1.1 connection, and so the largest response head.
+const READ_BUFFER: usize = 256 * 1024;
+
+/// Opens an HTTP/1.1 connection.
+pub(crate) async fn http1(
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<(http1::SendRequest<Upload>, Probe), Failure> {
+    let socket = connect(endpoint, limit).await?;
+    let probe = socket.probe();
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(READ_BUFFER)
+        .handshake(TokioIo::new(socket))
+        .await
+        .map_err(|error| Failure::Connect(error.to_string()))?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok((sender, probe))
+}
+
+/// Opens an HTTP/2 connection.
+pub(crate) async fn http2(
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<http2::SendRequest<Upload>, Failure> {
+    let socket = connect(endpoint, limit).await?;
+    let (sender, connection) = http2::Builder::new(SameThread)
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .handshake(TokioIo::new(socket))
+        .await
+        .map_err(|error| Failure::Connect(error.to_string()))?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "an upstream connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// Names are looked up at every connect, and all their addresses tried in turn.
+async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Socket, Failure> {
+    let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
+    let stream = timeout(limit, connecting)
+        .await
+        .map_err(|_| Failure::ConnectLate)?
+        .map_err(of_connect)?;
+    Socket::new(stream).map_err(of_connect)
+}
+
+fn of_connect(error: io::Error) -> Failure {
+    /// `EMFILE`, `ENFILE`: no file descriptor left.
+    const NO_DESCRIPTOR: [i32; 2] = [24, 23];
+    let ours = error.kind() == io::ErrorKind::AddrNotAvailable
+        || error
+            .raw_os_error()
+            .is_some_and(|code| NO_DESCRIPTOR.contains(&code));
+    if ours {
+        Failure::Exhausted(error)
+    } else {
+        Failure::Connect(error.to_string())
+    }
+}
