@@ -1,6 +1,6 @@
 //! Types that cannot be wrong: what the rest of the house may rely on.
 //!
-//! Built by [`compile`](crate::compile) only after every value was checked, so nothing here is raw: rates and
+//! Built by `compile` only after every value was checked, so nothing here is raw: rates and
 //! weights are fractions of 1, times are [`Duration`]s, sizes are bytes, releases have digests.
 
 use std::collections::BTreeMap;

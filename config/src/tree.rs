@@ -34,7 +34,8 @@ pub(crate) struct Mark {
 /// What a node holds.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
-    Nothing,
+    /// As it stands in the file: empty, or `null` and its like.
+    Nothing(String),
     Bool(bool),
     Number(Number),
     Text(String),
@@ -117,7 +118,7 @@ fn place(raw: Spanned<Raw>, text: &str) -> Node {
     let place_here = |raw| place(raw, text);
     let location = raw.defined;
     let value = match raw.value {
-        Raw::Nothing => Value::Nothing,
+        Raw::Nothing => Value::Nothing(spelling(location, text).unwrap_or_default()),
         Raw::Bool(value) => Value::Bool(value),
         Raw::Number { whole, real } => Value::Number(Number {
             spelled: spelling(location, text).unwrap_or_else(|| real.to_string()),

@@ -5,6 +5,7 @@
 //! away at the end when the report holds an error. So one run finds all there is to find.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,8 +106,8 @@ impl<'a> At<'a> {
 
     /// An absent value has no place of its own.
     fn mark(&self) -> Mark {
-        match self.node.value {
-            Value::Nothing => self.key,
+        match &self.node.value {
+            Value::Nothing(spelled) if spelled.is_empty() => self.key,
             _ => self.node.mark,
         }
     }
@@ -131,7 +132,8 @@ impl<'a> At<'a> {
     /// The value as messages name it.
     pub(crate) fn described(&self) -> String {
         match &self.node.value {
-            Value::Nothing => "nothing".to_owned(),
+            Value::Nothing(spelled) if spelled.is_empty() => "nothing".to_owned(),
+            Value::Nothing(spelled) => format!("the unquoted {spelled}"),
             Value::Bool(value) => format!("the unquoted {value}"),
             Value::Number(number) => format!("number {}", number.spelled),
             Value::Text(text) => quoted(text),
@@ -182,18 +184,16 @@ impl<'a> At<'a> {
 
     /// Text that isn't empty. Numbers and booleans are not text: YAML would change `1.10` to 1.1.
     pub(crate) fn text(&self, expected: &str) -> Option<&'a str> {
-        match &self.node.value {
+        let spelled = match &self.node.value {
             Value::Text(text) if !text.is_empty() => return Some(text),
-            Value::Number(number) => {
-                let hint = format!("put it in quotes: \"{}\"", number.spelled);
-                self.refuse_with(&self.described(), expected, Some(hint));
-            }
-            Value::Bool(value) => {
-                let hint = format!("put it in quotes: \"{value}\"");
-                self.refuse_with(&self.described(), expected, Some(hint));
-            }
-            _ => self.unexpected(expected),
-        }
+            Value::Number(number) => number.spelled.as_str(),
+            Value::Bool(true) => "true",
+            Value::Bool(false) => "false",
+            Value::Nothing(spelled) => spelled,
+            Value::Text(_) | Value::List(_) | Value::Map(_) => "",
+        };
+        let hint = (!spelled.is_empty()).then(|| format!("put it in quotes: \"{spelled}\""));
+        self.refuse_with(&self.described(), expected, hint);
         None
     }
 
@@ -246,7 +246,7 @@ impl<'a> At<'a> {
         let text = match &self.node.value {
             Value::Text(text) => text,
             Value::Number(number) => &number.spelled,
-            Value::Nothing | Value::Bool(_) | Value::List(_) | Value::Map(_) => "",
+            Value::Nothing(_) | Value::Bool(_) | Value::List(_) | Value::Map(_) => "",
         };
         match parse(text) {
             Ok(value) => Some(value),
@@ -267,10 +267,14 @@ impl<'a> At<'a> {
         Some(duration)
     }
 
-    /// The items of a list that isn't empty.
-    pub(crate) fn items(&self, expected: &str) -> Vec<At<'a>> {
+    /// The items of a list that isn't empty and not absurdly long.
+    pub(crate) fn items(&self, expected: &str, most: usize) -> Vec<At<'a>> {
         match &self.node.value {
             Value::List(items) if items.is_empty() => self.refuse("an empty list", expected),
+            Value::List(items) if items.len() > most => {
+                let found = format!("a list of {}", items.len());
+                self.refuse(&found, &format!("at most {most} items"));
+            }
             Value::List(items) => {
                 let at = |(index, node): (usize, &'a Node)| Self {
                     node,
@@ -286,10 +290,10 @@ impl<'a> At<'a> {
     }
 
     /// The items of a list that may be empty.
-    pub(crate) fn entries(&self, expected: &str) -> Vec<At<'a>> {
+    pub(crate) fn entries(&self, expected: &str, most: usize) -> Vec<At<'a>> {
         match &self.node.value {
             Value::List(items) if items.is_empty() => Vec::new(),
-            _ => self.items(expected),
+            _ => self.items(expected, most),
         }
     }
 
@@ -317,6 +321,7 @@ impl<'a> At<'a> {
             return None;
         };
         let mut entries: Vec<(&'a str, At<'a>)> = Vec::new();
+        let mut lines: BTreeMap<&str, u64> = BTreeMap::new();
         for Entry { key, value } in pairs {
             let path = |name: &str| match self.path.as_str() {
                 "" => name.to_owned(),
@@ -339,14 +344,13 @@ impl<'a> At<'a> {
                 continue;
             };
             let at = at(path(&tamed(name)));
-            match entries.iter().find(|(earlier, _)| earlier == name) {
-                None => entries.push((name, at)),
-                Some((_, first)) => at.refuse_key(
-                    "this key a second time",
-                    &format!("each key once (first on line {})", first.key.line),
-                    None,
-                ),
+            if let Some(line) = lines.get(name.as_str()) {
+                let expected = format!("each key once (first on line {line})");
+                at.refuse_key("this key a second time", &expected, None);
+                continue;
             }
+            lines.insert(name, key.mark.line);
+            entries.push((name, at));
         }
         Some(Fields {
             at: self.clone(),

@@ -158,20 +158,22 @@ struct Watch<D> {
 }
 
 impl<D: FnMut(Reload)> Watch<D> {
+    /// Folders first, then the content, then the wait: so no change can slip between them.
     fn run(&mut self) {
         loop {
             if let Some(folders) = &mut self.folders {
                 folders.follow(&self.path);
             }
-            if let Err(RecvTimeoutError::Disconnected) = self.wakes.recv_timeout(POLL) {
-                return;
-            }
+            let changed = self.fingerprint() != self.seen && self.settled() != self.seen;
             if self.shared.stopping.load(Ordering::Acquire) {
                 return;
             }
-            let changed = self.fingerprint() != self.seen && self.settled() != self.seen;
             if self.shared.asked.swap(false, Ordering::AcqRel) || changed {
                 self.reload();
+                continue;
+            }
+            if let Err(RecvTimeoutError::Disconnected) = self.wakes.recv_timeout(POLL) {
+                return;
             }
         }
     }

@@ -20,6 +20,9 @@ pub(crate) const ADMIN_KEYS: Keys = Keys {
     known: &["address", "token_file"],
     later: &["tls"],
 };
+/// Most addresses for clients.
+const MOST_LISTENERS: usize = 64;
+/// Where the admin API is unless told otherwise.
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9911);
 
 /// Everything this process binds: `listen`, `admin`, `probe`.
@@ -49,7 +52,7 @@ pub(crate) fn sockets(fields: &Fields<'_>) -> (Vec<SocketAddr>, Admin, Option<So
 
 fn listeners(at: &At<'_>, taken: &mut Taken) -> Vec<SocketAddr> {
     if at.is_list() {
-        let items = at.items("at least one address");
+        let items = at.items("at least one address", MOST_LISTENERS);
         return items
             .iter()
             .filter_map(|item| listener(item, taken))

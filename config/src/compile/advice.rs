@@ -20,7 +20,7 @@ pub(crate) fn advise(fields: &Fields<'_>, config: &Config) {
     let Some(items) = fields
         .get("routes")
         .filter(|at| at.is_list())
-        .map(|at| at.items(""))
+        .map(|at| at.items("", usize::MAX))
     else {
         return;
     };

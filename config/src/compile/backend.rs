@@ -19,6 +19,9 @@ pub(crate) const PROTOCOLS: [(&str, Protocol); 3] = [
     ("auto", Protocol::Auto),
 ];
 const ENDPOINT: &str = "an endpoint such as \"http://127.0.0.1:9001\"";
+const ENDPOINTS: &str = "at least one endpoint such as \"http://127.0.0.1:9001\"";
+/// Most endpoints of one backend.
+const MOST_ENDPOINTS: usize = 1000;
 
 /// Both arms; with a rollout both need a release, and there must be a canary.
 pub(crate) fn backends(
@@ -78,7 +81,7 @@ fn release(at: &At<'_>) -> Option<Release> {
 
 fn endpoints(at: &At<'_>) -> Vec<Endpoint> {
     let mut endpoints: Vec<Endpoint> = Vec::new();
-    for item in at.items("at least one endpoint such as \"http://127.0.0.1:9001\"") {
+    for item in at.items(ENDPOINTS, MOST_ENDPOINTS) {
         let Some(endpoint) = endpoint(&item) else {
             continue;
         };
@@ -109,21 +112,17 @@ fn endpoint(at: &At<'_>) -> Option<Endpoint> {
             return None;
         }
     }
-    let end = rest.find(['/', '?', '#', '@']).unwrap_or(rest.len());
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, more) = rest.split_at_checked(end)?;
+    if rest.contains('@') {
+        // Not shown: a password may stand there.
+        let expected = format!("{ENDPOINT}, without user");
+        at.refuse("a URL with user information", &expected);
+        return None;
+    }
     if !more.is_empty() {
-        let what = if more.starts_with('@') {
-            "user"
-        } else {
-            "path"
-        };
         let hint = is_authority(authority).then(|| format!("write http://{authority}"));
-        let hint = hint.filter(|_| !more.starts_with('@'));
-        at.refuse_with(
-            &at.described(),
-            &format!("{ENDPOINT}, without {what}"),
-            hint,
-        );
+        at.refuse_with(&at.described(), &format!("{ENDPOINT}, without path"), hint);
         return None;
     }
     let endpoint = parse_authority(authority);

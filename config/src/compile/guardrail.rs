@@ -27,6 +27,10 @@ pub(crate) const KEYS: Keys = Keys {
     later: &["max_decrease", "segments"],
 };
 
+const GUARDRAILS: &str = "at least one guardrail such as {error_rate: {max_increase: 0.5pp}}";
+/// More than there are metrics; a doubled one is reported as such.
+const MOST_GUARDRAILS: usize = 32;
+
 /// 0.5 percentage points.
 const ERROR_RATE_MARGIN: Margin = Margin {
     absolute: Some(0.005),
@@ -60,7 +64,7 @@ const fn default_margin(metric: Metric) -> Margin {
 
 pub(crate) fn guardrails(at: &At<'_>, on_breach: OnBreach) -> Vec<Guardrail> {
     let mut guardrails: Vec<Guardrail> = Vec::new();
-    for item in at.items("at least one guardrail such as {error_rate: {max_increase: 0.5pp}}") {
+    for item in at.items(GUARDRAILS, MOST_GUARDRAILS) {
         let Some((at, metric)) = metric(&item) else {
             continue;
         };
@@ -135,7 +139,7 @@ fn latency_margin(at: &At<'_>) -> Option<Margin> {
     let expected = "a duration such as \"50ms\", a percentage such as \"10%\", or a list of both";
     let mut margin = Margin::default();
     let items = if at.is_list() {
-        at.items(expected)
+        at.items(expected, 2)
     } else {
         vec![at.clone()]
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::diagnostic::quoted;
 use crate::model::Match;
 use crate::walk::{At, Keys};
 
@@ -75,11 +76,11 @@ fn headers(at: &At<'_>) -> BTreeMap<String, String> {
         return headers;
     };
     for (name, at) in &fields.entries {
-        let (name, value) = (
-            header_name(at, name),
-            at.text("the header's value in quotes"),
-        );
-        let (Some(name), Some(value)) = (name, value) else {
+        let Some(name) = header_name(name) else {
+            at.refuse_key(&quoted(name), HEADER_NAME, None);
+            continue;
+        };
+        let Some(value) = at.text("the header's value in quotes") else {
             continue;
         };
         if value.bytes().any(|b| b.is_ascii_control()) {
@@ -96,17 +97,13 @@ fn headers(at: &At<'_>) -> BTreeMap<String, String> {
     headers
 }
 
-/// A header's name in lower case.
-pub(crate) fn header_name(at: &At<'_>, name: &str) -> Option<String> {
-    if is_token(name) && name.len() <= 256 {
-        return Some(name.to_ascii_lowercase());
-    }
-    at.refuse_key(
-        &crate::diagnostic::quoted(name),
-        "a header name such as \"x-user-id\"",
-        None,
-    );
-    None
+/// What a header's name looks like.
+pub(crate) const HEADER_NAME: &str = "a header name such as \"x-user-id\"";
+
+/// A header's name in lower case, if it is one.
+pub(crate) fn header_name(name: &str) -> Option<String> {
+    const LONGEST: usize = 256;
+    (is_token(name) && name.len() <= LONGEST).then(|| name.to_ascii_lowercase())
 }
 
 /// A token of RFC 9110: header names, cookie names.

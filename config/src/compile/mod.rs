@@ -67,14 +67,7 @@ fn workers(at: &At<'_>) -> Option<NonZeroUsize> {
 }
 
 fn routes(at: &At<'_>) -> Vec<Arc<Route>> {
-    let items = at.items("at least one route");
-    if items.len() > MOST_ROUTES {
-        at.refuse(
-            &format!("{} routes", items.len()),
-            &format!("at most {MOST_ROUTES}"),
-        );
-        return Vec::new();
-    }
+    let items = at.items("at least one route", MOST_ROUTES);
     let mut names = BTreeSet::new();
     items
         .iter()

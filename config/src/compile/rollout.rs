@@ -100,14 +100,7 @@ fn plan(fields: &Fields<'_>) -> Option<Plan> {
 
 /// Weights rise from step to step.
 fn steps(at: &At<'_>) -> Option<Vec<Step>> {
-    let items = at.items("at least one step such as {weight: 5%}");
-    if items.len() > MOST_STEPS {
-        at.refuse(
-            &format!("{} steps", items.len()),
-            &format!("at most {MOST_STEPS}"),
-        );
-        return None;
-    }
+    let items = at.items("at least one step such as {weight: 5%}", MOST_STEPS);
     let mut steps = Vec::with_capacity(items.len());
     let mut reached = 0.0;
     for item in &items {

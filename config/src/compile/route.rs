@@ -110,7 +110,7 @@ fn name(at: &At<'_>, names: &mut BTreeSet<Arc<str>>) -> Option<Arc<str>> {
 fn expose(at: &At<'_>) -> Option<Expose> {
     let names = [("arm", 0), ("release", 1), ("request_id", 2)];
     let mut shown = [false; 3];
-    for item in at.entries("a list of `arm`, `release` and `request_id`") {
+    for item in at.entries("a list of `arm`, `release` and `request_id`", 3) {
         if let Some(shown) = item
             .choice(&names)
             .and_then(|index: usize| shown.get_mut(index))

@@ -1,6 +1,6 @@
 //! Where the routing key is looked for: who keeps seeing the same arm.
 
-use super::matcher::{header_name, is_token};
+use super::matcher::{HEADER_NAME, header_name, is_token};
 use crate::model::KeySource;
 use crate::walk::{At, Keys};
 
@@ -8,6 +8,9 @@ pub(crate) const KEYS: Keys = Keys {
     known: &["header", "cookie", "query", "json_pointer"],
     later: &[],
 };
+
+/// Most places to look for a key.
+const MOST_SOURCES: usize = 16;
 
 /// The header that is read when nothing else is configured.
 pub(crate) const DEFAULT_HEADER: &str = "x-serin-routing-key";
@@ -19,7 +22,7 @@ pub(crate) fn default() -> Vec<KeySource> {
 /// One source, or a list that is tried in order.
 pub(crate) fn sources(at: &At<'_>) -> Vec<KeySource> {
     if at.is_list() {
-        let items = at.items("at least one source");
+        let items = at.items("at least one source", MOST_SOURCES);
         return items.iter().filter_map(source).collect();
     }
     source(at).into_iter().collect()
@@ -52,7 +55,10 @@ fn source(at: &At<'_>) -> Option<KeySource> {
 }
 
 fn header(at: &At<'_>) -> Option<KeySource> {
-    let name = header_name(at, at.text("a header name such as \"x-user-id\"")?)?;
+    let Some(name) = header_name(at.text(HEADER_NAME)?) else {
+        at.unexpected(HEADER_NAME);
+        return None;
+    };
     if name.starts_with("x-serin-") && name != DEFAULT_HEADER {
         at.refuse(
             &at.described(),
