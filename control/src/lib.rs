@@ -12,3 +12,4 @@ pub mod runtime;
 mod port;
 
 pub use port::{DataPlane, NowMs};
+pub use runtime::{Controller, Options, Reload, StartError};

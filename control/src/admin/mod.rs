@@ -17,6 +17,7 @@ mod server;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 
 use serin_config::model::{Config, Secret};
 use tokio::sync::oneshot;
@@ -33,7 +34,8 @@ pub(crate) struct AdminServer {
     office: Arc<Office>,
     admin: Arc<OnceLock<SocketAddr>>,
     probe: Option<Arc<OnceLock<SocketAddr>>>,
-    _stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl AdminServer {
@@ -56,25 +58,35 @@ impl AdminServer {
         let admin = Port::open("admin", config.admin.address);
         let probe = config.probe.map(|address| Port::open("probe", address));
         let (stop, stopped) = oneshot::channel();
-        let server = Self {
-            office: Arc::clone(&office),
-            admin: admin.bound(),
-            probe: probe.as_ref().map(Port::bound),
-            _stop: stop,
-        };
+        let (admin_bound, probe_bound) = (admin.bound(), probe.as_ref().map(Port::bound));
+        let shared = Arc::clone(&office);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("serin-admin".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    serve(office, admin, probe);
+                    serve(shared, admin, probe);
                     // Ends when the server is dropped, and all connections with it.
                     _ = stopped.await;
                 });
             })?;
-        Ok(server)
+        Ok(Self {
+            office,
+            admin: admin_bound,
+            probe: probe_bound,
+            stop,
+            thread,
+        })
+    }
+
+    /// Ends it, with all connections, and waits until the ports are free.
+    pub(crate) fn stop(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the admin thread did not end well");
+        }
     }
 
     /// Where the admin API listens, once it does.

@@ -1,0 +1,366 @@
+//! Doing what `step()` says, in the order it says, and writing it down.
+
+use std::collections::VecDeque;
+
+use serde_json::json;
+
+use super::control::{Control, Failing};
+use super::role::Role;
+use crate::analysis::Evidence;
+use crate::journal::{Entry, Journal, JournalError, Latch, NewDecision, TransitionRow};
+use crate::rollout::{Action, Event, Phase, State, Transition, step};
+
+/// Events that may follow from one; a bound, not a number that is reached.
+const MOST_EVENTS: usize = 16;
+
+impl Control {
+    /// Lets something happen to a rollout.
+    ///
+    /// # Errors
+    /// Why not: the phase does not allow it, or it could not be written down and so did not happen.
+    pub(super) fn apply(&mut self, name: &str, event: Event) -> Result<(), String> {
+        let Some(track) = self.tracks.get(name) else {
+            return Ok(());
+        };
+        let before = (track.state.visible_phase(), track.split.share);
+        let mut outcome = None;
+        let mut events = VecDeque::from([event]);
+        for _ in 0..MOST_EVENTS {
+            let (Some(event), Some(track)) = (events.pop_front(), self.tracks.get(name)) else {
+                break;
+            };
+            let done = match step(&track.state, &event, self.now_ms()) {
+                Ok(transition) => self.carry_out(name, &event, transition, &mut events),
+                Err(refused) => Err(refused.to_string()),
+            };
+            // What follows an event may fail for reasons of its own; the asker asked for the first.
+            outcome.get_or_insert(done);
+        }
+        self.tell_change(name, before);
+        outcome.unwrap_or(Ok(()))
+    }
+
+    fn carry_out(
+        &mut self,
+        name: &str,
+        event: &Event,
+        transition: Transition,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), String> {
+        let Transition { state, actions } = transition;
+        let at = |action| actions.iter().position(|&each| each == action);
+        let (record, install) = (at(Action::Record), at(Action::Install));
+        let raises = record
+            .zip(install)
+            .is_some_and(|(record, install)| record < install);
+        let before = self.tracks.get(name).map(|track| track.state.clone());
+        if !raises {
+            self.enter(name, event, state.clone());
+        }
+        for action in &actions {
+            match action {
+                Action::Install => self.install(),
+                Action::Record => {
+                    let fresh = actions.contains(&Action::BeginEvidence);
+                    let entry = self.entry(name, event, before.as_ref(), &state, fresh);
+                    let written = self.with_journal(|journal| journal.record(&entry));
+                    match self.note_write(written) {
+                        Ok(()) => {
+                            if raises {
+                                self.enter(name, event, state.clone());
+                            }
+                            events.push_back(Event::Journal { ok: true });
+                        }
+                        Err(why) if raises => {
+                            return Err(format!("the journal cannot be written: {why}"));
+                        }
+                        Err(_) => {}
+                    }
+                }
+                Action::BeginEvidence => {
+                    if let Some(track) = self.tracks.get_mut(name) {
+                        track.begin_evidence();
+                    }
+                }
+                Action::TickNow => events.push_back(Event::Tick),
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on this is how the rollout stands.
+    fn enter(&mut self, name: &str, event: &Event, state: State) {
+        if let Some(track) = self.tracks.get_mut(name) {
+            if state.phase == Phase::RolledBack
+                && track.state.phase != Phase::RolledBack
+                && matches!(event, Event::Judged(_))
+            {
+                let breach = state.latch().and_then(|latch| latch.breach.as_ref());
+                let rule = breach.map_or("unknown", |breach| breach.rule.name());
+                self.counters.rolled_back(name, rule);
+            }
+            track.set_state(state);
+        }
+    }
+
+    /// Says what changed: in the log, and to whoever listens.
+    fn tell_change(&self, name: &str, before: (Phase, f64)) {
+        let Some(track) = self.tracks.get(name) else {
+            return;
+        };
+        let (phase, share) = (track.state.visible_phase(), track.split.share);
+        if (phase, share.to_bits()) == (before.0, before.1.to_bits()) {
+            return;
+        }
+        let reason = &track.state.reason;
+        tracing::info!(
+            rollout = name,
+            from = %before.0,
+            to = %phase,
+            weight = share,
+            epoch = track.split.epoch,
+            reason,
+            "rollout moved"
+        );
+        self.notify(
+            "phase",
+            json!({
+                "rollout": name,
+                "from": before.0.name(),
+                "phase": phase.name(),
+                "weight": {"desired": track.state.desired_weight(), "actual": share},
+                "epoch": track.split.epoch,
+                "reason": reason,
+            }),
+        );
+    }
+
+    /// A transition as it is written down.
+    fn entry(
+        &self,
+        name: &str,
+        event: &Event,
+        before: Option<&State>,
+        state: &State,
+        fresh: bool,
+    ) -> Entry {
+        let now_ms = self.now_ms();
+        let track = self.tracks.get(name);
+        let report = track.and_then(|track| track.report.as_ref());
+        let moved = before.is_none_or(|before| {
+            (before.phase, before.step) != (state.phase, state.step)
+                || before.share().to_bits() != state.share().to_bits()
+        });
+        let matters = matches!(event, Event::Judged(_) | Event::Operator(_));
+        let evidence = if fresh {
+            Some(Evidence::new(state.began_ms).to_bytes())
+        } else {
+            track
+                .filter(|_| moved && matters)
+                .map(|track| track.evidence.to_bytes())
+        };
+        let decision = moved.then(|| NewDecision {
+            kind: "transition",
+            recommendation: report
+                .map(|report| name_of(&report.recommendation))
+                .unwrap_or_default(),
+            summary: format!("{}: {}", state.phase, state.reason),
+            report: json!({
+                "event": event,
+                "from": before.map(|before| json!({
+                    "phase": before.phase, "step": before.step, "weight": before.share(),
+                })),
+                "to": {"phase": state.phase, "step": state.step, "weight": state.share()},
+                "report": report,
+            })
+            .to_string(),
+        });
+        Entry {
+            row: row(name, event, state, now_ms),
+            latches: latches(state),
+            evidence,
+            decision,
+        }
+    }
+
+    /// Writes down a rollout as it is, for what did not come from an event.
+    pub(super) fn record_as_is(&mut self, name: &str, event: &Event) -> Result<(), String> {
+        let Some(track) = self.tracks.get(name) else {
+            return Ok(());
+        };
+        let mut entry = self.entry(name, event, Some(&track.state), &track.state, false);
+        entry.evidence = Some(track.evidence.to_bytes());
+        let written = self.with_journal(|journal| journal.record(&entry));
+        self.note_write(written)
+    }
+
+    /// Writes down a decision that changed nothing.
+    pub(super) fn decide(&mut self, name: &str, kind: &'static str) {
+        let Some((track, report)) = self
+            .tracks
+            .get(name)
+            .and_then(|track| Some((track, track.report.as_ref()?)))
+        else {
+            return;
+        };
+        let decision = NewDecision {
+            kind,
+            recommendation: name_of(&report.recommendation),
+            summary: report.reason.clone(),
+            report: json!({"report": report}).to_string(),
+        };
+        let evidence = (kind == "verdict").then(|| track.evidence.to_bytes());
+        let epoch = track.state.epoch;
+        let now_ms = self.now_ms();
+        self.notify(
+            "decision",
+            json!({
+                "rollout": name,
+                "kind": kind,
+                "recommendation": decision.recommendation,
+                "summary": decision.summary,
+            }),
+        );
+        let written = self.with_journal(|journal| {
+            journal.decide(name, now_ms, epoch, &decision, evidence.as_deref())
+        });
+        _ = self.note_write(written);
+    }
+
+    /// Saves the evidence of every rollout that has new one.
+    pub(super) fn checkpoint(&mut self) {
+        let now_ms = self.now_ms();
+        let due: Vec<_> = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| track.unsaved)
+            .filter_map(|(name, track)| {
+                let state = serde_json::to_string(&track.state).ok()?;
+                Some((name.clone(), state, track.evidence.to_bytes()))
+            })
+            .collect();
+        for (name, state, evidence) in due {
+            let written =
+                self.with_journal(|journal| journal.checkpoint(&name, now_ms, &state, &evidence));
+            let saved = self.note_write(written).is_ok();
+            if let Some(track) = self.tracks.get_mut(&name) {
+                track.unsaved = !saved;
+            }
+        }
+    }
+
+    /// Does something with the journal, if this process may and there is one.
+    pub(super) fn with_journal<T>(
+        &mut self,
+        work: impl FnOnce(&mut Journal) -> Result<T, JournalError>,
+    ) -> Result<T, String> {
+        match &mut self.role {
+            Role::Deciding {
+                journal: Some(journal),
+                ..
+            } => {
+                let done = work(journal).map_err(|error| error.to_string())?;
+                // The marker may lag behind; that is no reason to undo what is on disk.
+                if let Err(error) = journal.settle() {
+                    tracing::warn!(%error, "the marker is behind the journal");
+                }
+                Ok(done)
+            }
+            Role::Deciding { journal: None, .. } => Err("it cannot be opened".to_owned()),
+            Role::Waiting { why, .. } => Err(why.to_string()),
+        }
+    }
+
+    /// Takes note of how a write went: while the journal fails, every rollout is frozen.
+    pub(super) fn note_write(&mut self, written: Result<(), String>) -> Result<(), String> {
+        if matches!(self.role, Role::Waiting { .. }) {
+            return written;
+        }
+        match &written {
+            Ok(()) => {
+                if let Some(failing) = self.failing.take() {
+                    tracing::info!(after = failing.message, "the journal can be written again");
+                }
+            }
+            Err(message) => {
+                if self.failing.is_none() {
+                    tracing::error!(message, "the journal cannot be written: step-ups freeze");
+                    self.failing = Some(Failing {
+                        message: message.clone(),
+                        since_ms: self.now_ms(),
+                    });
+                }
+                let now_ms = self.now_ms();
+                for track in self.tracks.values_mut() {
+                    if let Ok(frozen) = step(&track.state, &Event::Journal { ok: false }, now_ms) {
+                        track.set_state(frozen.state);
+                    }
+                }
+            }
+        }
+        written
+    }
+
+    /// Time passes for every rollout; one whose configuration could not be taken over gets it again.
+    pub(super) fn tick_all(&mut self) {
+        let names: Vec<String> = self.tracks.keys().cloned().collect();
+        for name in names {
+            if let Some(spec) = self.spec(&name)
+                && self
+                    .tracks
+                    .get(&name)
+                    .is_some_and(|track| track.state.spec != spec)
+            {
+                _ = self.apply(&name, Event::Configured(Box::new(spec)));
+            }
+            _ = self.apply(&name, Event::Tick);
+        }
+    }
+}
+
+fn row(name: &str, event: &Event, state: &State, now_ms: u64) -> TransitionRow {
+    let (cause, actor) = match event {
+        Event::Configured(_) => ("configured", None),
+        Event::Restarted => ("restarted", None),
+        Event::Tick => ("tick", None),
+        Event::Judged(_) => ("judged", None),
+        Event::ReferenceFrozen(_) => ("reference_frozen", None),
+        Event::Journal { .. } => ("journal", None),
+        Event::Operator(command) => (command.verb.name(), command.actor.as_deref()),
+    };
+    TransitionRow {
+        seq: 0,
+        at_ms: now_ms,
+        rollout: name.to_owned(),
+        digest: state.spec.canary_digest.clone(),
+        epoch: state.epoch,
+        share: state.share(),
+        phase: state.phase.name().to_owned(),
+        cause: cause.to_owned(),
+        actor: actor.unwrap_or("serin").to_owned(),
+        reason: state.reason.clone(),
+        event: serde_json::to_string(event).unwrap_or_default(),
+        state: serde_json::to_string(state).unwrap_or_default(),
+    }
+}
+
+fn latches(state: &State) -> Vec<Latch> {
+    state
+        .latches
+        .iter()
+        .map(|(digest, latch)| Latch {
+            digest: digest.clone(),
+            since_ms: latch.at_ms,
+            phase: latch.phase.name().to_owned(),
+            reason: latch.reason.clone(),
+        })
+        .collect()
+}
+
+/// The word that serde writes for a unit variant.
+fn name_of(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,300 @@
+//! Where rollouts come from: the journal at the start, at a take-over and at a reload; and the part of a
+//! process that stands by.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use super::control::{Control, Failing};
+use super::controller::Reload;
+use super::revive::{Revived, revive};
+use super::role::{Role, Waiting, try_decide};
+use super::track::Track;
+use crate::analysis::Evidence;
+use crate::journal::{Journal, JournalError, Marker, Memory, Reader};
+use crate::rollout::{Event, RolloutSpec, State};
+
+impl Control {
+    /// What the configuration asks of a rollout.
+    pub(super) fn spec(&self, name: &str) -> Option<RolloutSpec> {
+        RolloutSpec::of(self.config.route(name)?)
+    }
+
+    fn specs(&self) -> Vec<RolloutSpec> {
+        let routes = self.config.routes.iter();
+        routes.filter_map(|route| RolloutSpec::of(route)).collect()
+    }
+
+    /// Tries to become the one that decides; stands by otherwise.
+    pub(super) fn find_role(&mut self) {
+        let now_ms = self.now_ms();
+        match try_decide(&self.config.state, now_ms) {
+            Ok((lock, journal)) => {
+                self.damage = journal.damage().map(|damage| {
+                    tracing::error!(message = damage.message, "the journal was damaged");
+                    (damage.message.clone(), damage.at_ms)
+                });
+                let journal = Some(journal);
+                self.role = Role::Deciding { lock, journal };
+                if let Err(error) = self.take_over() {
+                    self.wait(Waiting::ForJournal { error });
+                }
+            }
+            Err(why) => self.wait(why),
+        }
+    }
+
+    /// Serves what the journal says.
+    fn wait(&mut self, why: Waiting) {
+        let now_ms = self.now_ms();
+        let former = match &mut self.role {
+            Role::Waiting {
+                why: former,
+                reader,
+                since_ms,
+            } if *former == why => Some((reader.take(), *since_ms)),
+            Role::Waiting { .. } | Role::Deciding { .. } => None,
+        };
+        if former.is_none() {
+            tracing::warn!(%why, "this process does not decide");
+        }
+        let (reader, since_ms) = former.unwrap_or((None, now_ms));
+        let held = matches!(why, Waiting::ForLock { .. });
+        // Without the lock's holder nobody vouches for the journal: baseline only.
+        let reader = reader
+            .or_else(|| Reader::open(&self.config.state).ok())
+            .filter(|_| held);
+        self.failing = None;
+        self.follow(reader.as_ref());
+        self.role = Role::Waiting {
+            why,
+            reader,
+            since_ms,
+        };
+    }
+
+    /// Installs what another process decided.
+    fn follow(&mut self, reader: Option<&Reader>) {
+        let now_ms = self.now_ms();
+        let latches = Marker::read(&self.config.state).ok().flatten();
+        let mut changed = self.tracks.is_empty();
+        let mut followed = BTreeMap::new();
+        for spec in self.specs() {
+            let memory = reader
+                .and_then(|reader| reader.recall(&spec.name).ok())
+                .unwrap_or_else(|| Memory {
+                    latches: marked(latches.as_ref(), &spec.name),
+                    ..Memory::default()
+                });
+            let state = memory
+                .state
+                .as_deref()
+                .and_then(|state| serde_json::from_str::<State>(state).ok())
+                .filter(|state| state.spec.canary_digest == spec.canary_digest);
+            let state = state.unwrap_or_else(|| {
+                let nothing = Memory {
+                    state: None,
+                    lost: false,
+                    ..memory.clone()
+                };
+                revive(&spec, &nothing, now_ms).state
+            });
+            let known = self.tracks.remove(&spec.name);
+            let track = match known {
+                Some(track)
+                    if track.state.epoch == state.epoch && track.state.phase == state.phase =>
+                {
+                    track
+                }
+                _ => {
+                    changed = true;
+                    let evidence = evidence(&memory, &state);
+                    let mut track = Track::new(state, evidence, now_ms);
+                    track.judge(now_ms);
+                    track
+                }
+            };
+            followed.insert(spec.name, track);
+        }
+        changed |= !self.tracks.is_empty();
+        self.tracks = followed;
+        if changed {
+            self.install();
+        }
+    }
+
+    /// Restores every rollout from the journal, writes down that it goes on, and puts all in force.
+    fn take_over(&mut self) -> Result<(), String> {
+        self.tracks.clear();
+        self.gathering = true;
+        let restored = self.specs().iter().try_for_each(|spec| self.restore(spec));
+        self.gathering = false;
+        restored?;
+        tracing::info!(
+            rollouts = self.tracks.len(),
+            state = %self.config.state.display(),
+            "this process decides"
+        );
+        self.install();
+        self.tick_all();
+        Ok(())
+    }
+
+    /// Takes a rollout up from the journal.
+    fn restore(&mut self, spec: &RolloutSpec) -> Result<(), String> {
+        let now_ms = self.now_ms();
+        let memory = self.with_journal(|journal| journal.recall(&spec.name))?;
+        if memory.lost && self.damage.is_none() {
+            let message = format!("the journal lacks the newest entries of {}", spec.name);
+            self.damage = Some((message, now_ms));
+        }
+        let Revived {
+            state,
+            fresh_evidence,
+            event,
+        } = revive(spec, &memory, now_ms);
+        let evidence = if fresh_evidence {
+            no_evidence(&state)
+        } else {
+            evidence(&memory, &state)
+        };
+        let track = Track::new(state, evidence, now_ms);
+        tracing::info!(
+            rollout = spec.name,
+            phase = %track.state.phase,
+            weight = track.split.share,
+            epoch = track.split.epoch,
+            reason = track.state.reason,
+            "rollout restored"
+        );
+        self.tracks.insert(spec.name.clone(), track);
+        self.record_as_is(&spec.name, &event)
+    }
+
+    /// Takes note of a reload, and takes it over when it was good.
+    pub(super) fn reload(&mut self, reload: Reload) {
+        match reload {
+            Reload::Unchanged => {
+                self.counters.reloads.unchanged += 1;
+                self.refused = None;
+            }
+            Reload::Refused(report) => {
+                self.counters.reloads.refused += 1;
+                tracing::warn!(report, "the configuration was refused");
+                self.notify("reload", json!({"result": "refused", "report": report}));
+                self.refused = Some(report);
+            }
+            Reload::Applied { config, summary } => {
+                self.counters.reloads.applied += 1;
+                self.refused = None;
+                self.loaded_at_ms = self.now_ms();
+                tracing::info!(summary, "configuration reloaded");
+                self.notify("reload", json!({"result": "applied", "summary": summary}));
+                // The folder stays the one that is locked until a restart.
+                let mut config = config;
+                if config.state != self.config.state {
+                    let mut own = (*config).clone();
+                    own.state.clone_from(&self.config.state);
+                    config = own.into();
+                }
+                self.config = config;
+                self.reconfigure();
+            }
+        }
+    }
+
+    /// Takes every rollout to the present configuration, and then installs all at once: a new release must
+    /// not be served under the former one's split.
+    fn reconfigure(&mut self) {
+        if matches!(self.role, Role::Waiting { .. }) {
+            self.tracks.clear();
+            self.find_role();
+            return;
+        }
+        self.checkpoint();
+        let specs = self.specs();
+        self.tracks
+            .retain(|name, _| specs.iter().any(|spec| spec.name == *name));
+        self.gathering = true;
+        for spec in specs {
+            let name = spec.name.clone();
+            let done = if self.tracks.contains_key(&name) {
+                self.apply(&name, Event::Configured(Box::new(spec.clone())))
+            } else {
+                self.restore(&spec)
+            };
+            if let Err(why) = done {
+                tracing::warn!(rollout = name, why, "its new configuration waits");
+            }
+        }
+        self.gathering = false;
+        self.install();
+        self.tick_all();
+    }
+
+    /// A journal that fails for good, or was deleted, is opened anew; what is in memory is then written to it.
+    pub(super) fn mend_journal(&mut self) {
+        if self.failing.is_none() {
+            return;
+        }
+        let now_ms = self.now_ms();
+        let Role::Deciding { lock, journal } = &mut self.role else {
+            return;
+        };
+        // An open handle on a deleted file would go on failing, or worse, go on succeeding.
+        *journal = None;
+        match Journal::open(lock, now_ms) {
+            Ok(opened) => {
+                if let Some(damage) = opened.damage() {
+                    self.damage = Some((damage.message.clone(), now_ms));
+                }
+                *journal = Some(opened);
+            }
+            Err(error) => {
+                self.still_failing(&error);
+                return;
+            }
+        }
+        let names: Vec<String> = self.tracks.keys().cloned().collect();
+        for name in names {
+            if self
+                .record_as_is(&name, &Event::Journal { ok: true })
+                .is_ok()
+            {
+                _ = self.apply(&name, Event::Journal { ok: true });
+            }
+        }
+    }
+
+    fn still_failing(&mut self, error: &JournalError) {
+        let since_ms = self.failing.as_ref().map(|failing| failing.since_ms);
+        self.failing = Some(Failing {
+            message: error.to_string(),
+            since_ms: since_ms.unwrap_or_else(|| self.now_ms()),
+        });
+    }
+}
+
+/// The evidence of a memory; a checkpoint that makes no sense counts as none.
+fn evidence(memory: &Memory, state: &State) -> Evidence {
+    memory
+        .evidence
+        .as_deref()
+        .and_then(|bytes| {
+            Evidence::from_bytes(bytes)
+                .inspect_err(|error| tracing::warn!(%error, "a checkpoint makes no sense"))
+                .ok()
+        })
+        .unwrap_or_else(|| no_evidence(state))
+}
+
+fn no_evidence(state: &State) -> Evidence {
+    Evidence::new(state.began_ms)
+}
+
+fn marked(marker: Option<&Marker>, rollout: &str) -> Vec<crate::journal::Latch> {
+    marker
+        .and_then(|marker| marker.rollouts.get(rollout))
+        .map(|mark| mark.latches.clone())
+        .unwrap_or_default()
+}

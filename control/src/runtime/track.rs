@@ -1,0 +1,129 @@
+//! One rollout as the control loop carries it: its state, its evidence, its split, and when it is looked at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serin_stats::snapshot::{Outcome, StageSnapshot};
+use serin_stats::split::Split;
+use tokio::time::Instant;
+
+use crate::analysis::{Evidence, Recommendation, Report, Rule, Verdict};
+use crate::rollout::State;
+
+/// What makes a verdict another one.
+type VerdictKey = (Recommendation, Option<Rule>, Vec<Verdict>);
+
+/// One rollout.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) state: State,
+    pub(super) split: Arc<Split>,
+    pub(super) evidence: Evidence,
+    /// The last look at the evidence.
+    pub(super) report: Option<Report>,
+    /// When the evidence is looked at next.
+    pub(super) look_at: Instant,
+    /// Something was absorbed since the last checkpoint.
+    pub(super) unsaved: bool,
+    /// When the last minute's summary was written, and what it had seen.
+    pub(super) summarised: (u64, u64),
+    /// Since when each alarm has been on.
+    pub(super) alarms: BTreeMap<&'static str, u64>,
+    /// Epochs before this were measured by another process.
+    own_from: u64,
+    failures: u64,
+    requests: u64,
+    verdict: Option<VerdictKey>,
+}
+
+impl Track {
+    pub(super) fn new(state: State, evidence: Evidence, now_ms: u64) -> Self {
+        Self {
+            split: Arc::new(state.split()),
+            own_from: state.epoch,
+            state,
+            evidence,
+            report: None,
+            look_at: Instant::now(),
+            unsaved: true,
+            summarised: (now_ms, 0),
+            alarms: BTreeMap::new(),
+            failures: 0,
+            requests: 0,
+            verdict: None,
+        }
+    }
+
+    /// Takes over a state and the split that follows from it.
+    pub(super) fn set_state(&mut self, state: State) {
+        let split = state.split();
+        if *self.split != split {
+            self.split = Arc::new(split);
+        }
+        self.state = state;
+    }
+
+    /// Starts counting anew.
+    pub(super) fn begin_evidence(&mut self) {
+        self.evidence = Evidence::new(self.state.began_ms);
+        self.report = None;
+        self.verdict = None;
+        self.unsaved = true;
+    }
+
+    /// Takes in what happened. Returns whether anything but successes was among it.
+    pub(super) fn absorb(&mut self, stages: &[StageSnapshot], now_ms: u64) -> bool {
+        if !self.state.is_watched() {
+            return false;
+        }
+        let from = self.own_from.max(self.state.first_epoch);
+        let own = stages.partition_point(|stage| stage.epoch < from);
+        let stages = stages.get(own..).unwrap_or_default();
+        let (mut failures, mut requests) = (0, 0);
+        for stage in stages {
+            for arm in [&stage.arms.baseline, &stage.arms.canary] {
+                requests += arm.total();
+                failures += arm.total() - arm.outcome(Outcome::Success);
+            }
+        }
+        self.evidence.absorb(stages, now_ms);
+        let (failed, moved) = (self.failures != failures, self.requests != requests);
+        self.unsaved |= moved;
+        (self.failures, self.requests) = (failures, requests);
+        failed
+    }
+
+    /// Looks at the evidence; the report is kept.
+    pub(super) fn judge(&mut self, now_ms: u64) -> &Report {
+        let policy = self.state.policy(now_ms);
+        let report = self.evidence.judge(&policy, now_ms);
+        let on = |kind: &str| report.alarms.iter().any(|alarm| alarm.kind.name() == kind);
+        self.alarms.retain(|kind, _| on(kind));
+        for alarm in &report.alarms {
+            self.alarms.entry(alarm.kind.name()).or_insert(now_ms);
+        }
+        self.report.insert(report)
+    }
+
+    /// Whether the last report says something else than the one this was last asked about.
+    pub(super) fn verdict_changed(&mut self) -> bool {
+        let Some(report) = &self.report else {
+            return false;
+        };
+        let key = (
+            report.recommendation,
+            report.breach.as_ref().map(|breach| breach.rule),
+            report.guardrails.iter().map(|each| each.verdict).collect(),
+        );
+        let changed = self.verdict.as_ref() != Some(&key);
+        self.verdict = Some(key);
+        changed
+    }
+
+    /// Requests seen since the rollout began, both arms.
+    pub(super) fn seen(&self) -> u64 {
+        self.report.as_ref().map_or(0, |report| {
+            report.arms.baseline.requests + report.arms.canary.requests
+        })
+    }
+}
