@@ -36,21 +36,24 @@ impl Pairs {
     /// Number of pairs.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.both_ok + self.only_shadow_failed + self.only_baseline_failed + self.both_failed
+        self.both_ok
+            .saturating_add(self.only_shadow_failed)
+            .saturating_add(self.only_baseline_failed)
+            .saturating_add(self.both_failed)
     }
 
     /// Share of pairs that agree, in [0, 1]; `None` without pairs.
     #[must_use]
     pub fn agreement(&self) -> Option<f64> {
         let total = self.total();
-        (total > 0).then(|| (self.both_ok + self.both_failed) as f64 / total as f64)
+        (total > 0).then(|| (self.both_ok as f64 + self.both_failed as f64) / total as f64)
     }
 
     /// McNemar's test; without discordant pairs p = 1.
     #[must_use]
     pub fn mcnemar(&self) -> McNemar {
         let (b, c) = (self.only_shadow_failed, self.only_baseline_failed);
-        let discordant = b + c;
+        let discordant = b.saturating_add(c);
         if discordant == 0 {
             return McNemar {
                 p_exact: 1.0,
@@ -74,7 +77,7 @@ impl Pairs {
     pub fn cohens_kappa(&self) -> Option<f64> {
         let n = self.total() as f64;
         let observed = self.agreement()?;
-        let ok = |with: u64| (self.both_ok + with) as f64 / n;
+        let ok = |with: u64| (self.both_ok as f64 + with as f64) / n;
         let (baseline_ok, shadow_ok) = (ok(self.only_shadow_failed), ok(self.only_baseline_failed));
         let chance = baseline_ok * shadow_ok + (1.0 - baseline_ok) * (1.0 - shadow_ok);
         (chance < 1.0).then(|| (observed - chance) / (1.0 - chance))

@@ -338,15 +338,15 @@ struct ArmVariance {
 fn arm_variance(arm: MeanArm<'_>) -> Option<ArmVariance> {
     let buckets = arm.n.iter().copied().zip(arm.sum.iter().copied());
     let found = bucket_variance(buckets.clone())?;
-    let n: u64 = buckets.clone().map(|(n, _)| n).sum();
-    let floor = arm.variance_floor.max(0.0) / n as f64;
+    let n: f64 = buckets.clone().map(|(n, _)| n as f64).sum();
+    let floor = arm.variance_floor.max(0.0) / n;
     let deff = if floor > 0.0 {
         (found.corrected / floor).clamp(DESIGN_EFFECT.0, DESIGN_EFFECT.1)
     } else {
         DESIGN_EFFECT.0
     };
     Some(ArmVariance {
-        n,
+        n: n as u64,
         sum: buckets.map(|(_, sum)| sum).sum(),
         mean: found.mean,
         variance: found.corrected.max(floor),

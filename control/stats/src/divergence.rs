@@ -54,7 +54,7 @@ pub fn stability_index(reference: &[f64], current: &[f64], floor: f64) -> f64 {
     reference
         .iter()
         .zip(current)
-        .map(|(&r, &c)| (r.max(floor), c.max(floor)))
+        .map(|(&r, &c)| (r.max(floor).min(f64::MAX), c.max(floor).min(f64::MAX)))
         .map(|(r, c)| (c - r) * (c / r).ln())
         .sum()
 }
@@ -145,11 +145,11 @@ pub fn equal_width(
 pub fn equal_share(reference: &[f64], current: &[f64], buckets: usize) -> Option<Bucketed> {
     let (reference, current) = (finite(reference), finite(current));
     let (low, high) = (*reference.first()?, *reference.last()?);
-    if !(high > low) || buckets == 0 || current.is_empty() {
+    if !(high > low) || !(high - low).is_finite() || buckets == 0 || current.is_empty() {
         return None;
     }
     let mut edges: Vec<f64> = (0..=buckets)
-        .map(|edge| sorted_quantile(&reference, edge as f64 / buckets as f64))
+        .map(|edge| sorted_quantile(&reference, edge as f64 * (1.0 / buckets as f64)))
         .collect();
     edges.dedup();
     let clamped = |value: &f64| value.clamp(low, high);

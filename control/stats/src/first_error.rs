@@ -55,10 +55,9 @@ pub fn ln_e(canary: u64, total: u64, share: f64) -> f64 {
 /// [`MIN_CANARY_USERS`] users have erred in the canary.
 #[must_use]
 pub fn ln_e_stages(stages: &[StageErrors]) -> f64 {
-    let users: u64 = stages
-        .iter()
-        .map(|stage| stage.canary.min(stage.total))
-        .sum();
+    let users = stages.iter().fold(0_u64, |users, stage| {
+        users.saturating_add(stage.canary.min(stage.total))
+    });
     let sum: f64 = stages
         .iter()
         .map(|stage| ln_e(stage.canary, stage.total, stage.share))

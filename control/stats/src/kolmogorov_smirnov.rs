@@ -36,7 +36,7 @@ pub struct Location {
 
 impl KolmogorovSmirnov {
     fn new(distance: f64, n: f64, m: f64) -> Self {
-        let effective_n = n / (n + m) * m;
+        let effective_n = n * m / (n + m);
         let root = effective_n.sqrt();
         Self {
             distance,

@@ -14,19 +14,31 @@ pub const FOR_EIGHTY_PERCENT: f64 = 1.7;
 /// A planned one-sided comparison of two proportions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Plan {
-    /// Baseline's proportion, in (0, 1).
-    pub p_baseline: f64,
-    /// Difference to be found, canary minus baseline, not 0.
-    pub diff: f64,
-    /// One-sided error rate, in (0, 1).
-    pub alpha: f64,
-    /// Chance of finding it, in (0, 1).
-    pub power: f64,
-    /// Baseline requests per canary request, > 0.
-    pub ratio: f64,
+    p_baseline: f64,
+    diff: f64,
+    alpha: f64,
+    power: f64,
+    ratio: f64,
 }
 
 impl Plan {
+    /// To find the difference `diff` (canary minus baseline, not 0) from `p_baseline` with the one-sided error
+    /// rate `alpha` and the chance `power`, with `ratio` baseline requests per canary request (> 0). `None`
+    /// unless both proportions, α and the power lie in (0, 1).
+    #[must_use]
+    pub fn new(p_baseline: f64, diff: f64, alpha: f64, power: f64, ratio: f64) -> Option<Self> {
+        let inside = |p: f64| p > 0.0 && p < 1.0;
+        let proportions = inside(p_baseline) && inside(p_baseline + diff) && diff != 0.0;
+        let usable = inside(alpha) && inside(power) && ratio > 0.0 && ratio.is_finite();
+        (proportions && usable).then_some(Self {
+            p_baseline,
+            diff,
+            alpha,
+            power,
+            ratio,
+        })
+    }
+
     /// Canary requests by the arcsine approximation: ((z₁₋α + z_power)/h)² (1 + 1/ratio).
     #[must_use]
     pub fn canary_requests_arcsine(&self) -> f64 {
@@ -98,11 +110,15 @@ pub fn information_for_half_width(margin: f64, rho: f64, alpha: f64) -> f64 {
 }
 
 /// Canary requests that carry the information `v` for a test of non-inferiority by `margin`, with the
-/// canary's share of the traffic in (0, 1): V·DEFF·[(p+δ)(1−p−δ) + p(1−p)·share/(1−share)].
+/// canary's share of the traffic in (0, 1): V·DEFF·[(p+δ)(1−p−δ) + p(1−p)·share/(1−share)]. +∞ for numbers
+/// outside their range.
 #[must_use]
 pub fn canary_requests_for(v: f64, p_baseline: f64, margin: f64, deff: f64, share: f64) -> f64 {
+    let usable = v >= 0.0 && (0.0..=1.0).contains(&p_baseline) && margin >= 0.0 && deff > 0.0;
+    if !usable || !(0.0..1.0).contains(&share) {
+        return f64::INFINITY;
+    }
     let worse = restricted_rate(p_baseline, margin);
-    let share = share.clamp(0.0, 1.0 - 1e-12);
     let variance = worse * (1.0 - worse) + p_baseline * (1.0 - p_baseline) * share / (1.0 - share);
     v * deff * variance
 }

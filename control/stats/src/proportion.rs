@@ -3,6 +3,8 @@
 //! This is the fixed-horizon procedure: valid at one look at a size declared beforehand. It is always shown
 //! and never decides unless it was asked to; what may be watched is in [`sequential`](crate::sequential).
 //!
+//! Confidence levels outside (0, 1) are moved to its edge.
+//!
 //! References: Newcombe 1998 (score interval of a difference); Wilson 1927; Clopper & Pearson 1934; Agresti &
 //! Caffo 2000; Cohen 1988 (h).
 
@@ -163,7 +165,7 @@ pub fn wilson(x: u64, n: u64, level: f64) -> Option<Interval> {
     }
     let (x, n) = (x.min(n) as f64, n as f64);
     let p = x / n;
-    let square = z_of(level).powi(2);
+    let square = normal::two_sided_z(level).powi(2);
     let centre = (p + square / (2.0 * n)) / (1.0 + square / n);
     let half = (square / n * (p * (1.0 - p) + square / (4.0 * n))).sqrt() / (1.0 + square / n);
     Some(Interval {
@@ -186,7 +188,7 @@ pub fn clopper_pearson(x: u64, n: u64, level: f64) -> Option<Interval> {
     if n == 0 {
         return None;
     }
-    let tail = 0.5 * (1.0 - level.clamp(0.0, 1.0 - 1e-15));
+    let tail = 0.5 * (1.0 - normal::bounded_level(level));
     let (x, n) = (x.min(n) as f64, n as f64);
     Some(Interval {
         low: if x == 0.0 {
@@ -225,14 +227,9 @@ fn exact_difference(x1: u64, n1: u64, x2: u64, n2: u64) -> f64 {
 
 fn unpooled_interval((x1, n1): (f64, f64), (x2, n2): (f64, f64), level: f64) -> Interval {
     let (p1, p2) = (x1 / n1, x2 / n2);
-    let half = z_of(level) * (p1 * (1.0 - p1) / n1 + p2 * (1.0 - p2) / n2).sqrt();
+    let half = normal::two_sided_z(level) * (p1 * (1.0 - p1) / n1 + p2 * (1.0 - p2) / n2).sqrt();
     Interval {
         low: p2 - p1 - half,
         high: p2 - p1 + half,
     }
-}
-
-/// Two-sided normal quantile of a confidence level.
-fn z_of(level: f64) -> f64 {
-    normal::quantile(0.5 + 0.5 * level.clamp(0.0, 1.0 - 1e-15))
 }

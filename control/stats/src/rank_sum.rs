@@ -65,8 +65,7 @@ pub struct RankSumP {
 #[must_use]
 pub fn from_counts(canary: &[u64], baseline: &[u64]) -> Option<RankSum> {
     let sums = RankSums::of(canary, baseline)?;
-    let (n_c, n_b) = (sums.canary as f64, sums.baseline as f64);
-    let pairs = n_c * n_b;
+    let pairs = sums.pairs() as f64;
     // 2U − n_c n_b, in whole numbers: near the null the two are almost equal.
     let excess = sums.twice_u.abs_diff(sums.pairs()) as f64;
     let excess = if sums.twice_u >= sums.pairs() {

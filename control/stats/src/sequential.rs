@@ -39,7 +39,7 @@ pub fn rho_one_sided(v_opt: f64, alpha_opt: f64) -> f64 {
 #[must_use]
 pub fn rho_two_sided(v_opt: f64, alpha_opt: f64) -> f64 {
     let twice_ln = -2.0 * share(alpha_opt).ln();
-    v_opt / (twice_ln + twice_ln.ln_1p())
+    v_opt.max(0.0) / (twice_ln + twice_ln.ln_1p())
 }
 
 /// ρ of the engine, tuned at the difference `delta` (error .005, ridit .03, slow .02) with error rate
@@ -146,7 +146,8 @@ pub fn ln_weighted_mean_e(ln_e: &[f64], weights: &[f64]) -> f64 {
 }
 
 fn ln_weighted_mean(terms: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
-    let terms = terms.filter(|&(ln_e, weight)| weight > 0.0 && !ln_e.is_nan());
+    let terms =
+        terms.filter(|&(ln_e, weight)| weight > 0.0 && weight.is_finite() && !ln_e.is_nan());
     let largest = terms
         .clone()
         .fold(f64::NEG_INFINITY, |max, (ln_e, _)| max.max(ln_e));
@@ -163,13 +164,18 @@ fn ln_weighted_mean(terms: impl Iterator<Item = (f64, f64)> + Clone) -> f64 {
     largest + sum.ln()
 }
 
-/// ln(ρ/(V+ρ)).
+/// ln(ρ/(V+ρ)), also where V/ρ is beyond the range of doubles.
 fn ln_shrinkage(v: f64, rho: f64) -> f64 {
-    -(v / rho).ln_1p()
+    let ratio = v / rho;
+    if ratio.is_finite() {
+        -ratio.ln_1p()
+    } else {
+        rho.ln() - v.ln()
+    }
 }
 
 fn usable(s: f64, v: f64, rho: f64) -> bool {
-    s.is_finite() && v.is_finite() && rho.is_finite() && v >= 0.0 && rho > 0.0
+    s.is_finite() && v >= 0.0 && rho > 0.0 && (v + rho).is_finite()
 }
 
 /// Keeps a probability off the ends of (0, 1).

@@ -49,7 +49,7 @@ fn shift(canary: &Weighted, baseline: &Weighted, sigma: f64, level: f64) -> Opti
     } else {
         lower
     };
-    let reach = normal::quantile(0.5 + 0.5 * level.clamp(0.0, 1.0 - 1e-15)) * sigma;
+    let reach = normal::two_sided_z(level) * sigma;
     let low_rank = (0.5 * pairs as f64 - reach).round().max(1.0) as u128;
     Some(Shift {
         estimate: 0.5 * lower + 0.5 * upper,

@@ -13,9 +13,9 @@ use crate::special::{deviance, stirling_error};
 /// c of the engine.
 pub const CONCENTRATION: f64 = 100.0;
 
-/// ln E of one stage. `users` are distinct users per arm, `weights` their declared shares (> 0, scaled to sum
-/// to 1), `concentration` > 0. 0 (no evidence) without users, or with fewer than two arms of positive weight;
-/// arms without weight are left out.
+/// ln E of one stage. `users` are distinct users per arm, `weights` their declared shares (scaled to sum to 1),
+/// `concentration` > 0. 0 (no evidence) without users, or with fewer than two arms; arms without a weight, or
+/// with less than 1e-12 of the largest, are left out.
 ///
 /// Evaluated by Stirling errors and deviances, so that 10⁹ users lose no digits.
 ///
@@ -26,11 +26,13 @@ pub const CONCENTRATION: f64 = 100.0;
 /// ```
 #[must_use]
 pub fn ln_e(users: &[u64], weights: &[f64], concentration: f64) -> f64 {
+    let largest = weights.iter().copied().filter(|weight| weight.is_finite());
+    let smallest = 1e-12 * largest.fold(0.0, f64::max);
     let arms = || {
         users
             .iter()
             .zip(weights)
-            .filter(|&(_, &weight)| weight > 0.0 && weight.is_finite())
+            .filter(|&(_, &weight)| weight > smallest && weight.is_finite())
             .map(|(&users, &weight)| (users as f64, weight))
     };
     let total_weight: f64 = arms().map(|(_, weight)| weight).sum();

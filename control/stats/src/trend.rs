@@ -33,7 +33,8 @@ pub struct TrendTest {
     pub p: f64,
 }
 
-/// The line through paired points. `None` for fewer than two, a constant x, or values that are not finite.
+/// The line through paired points. `None` for fewer than two, a constant x, or values that are not finite or
+/// too large to square.
 #[must_use]
 pub fn linear(x: &[f64], y: &[f64]) -> Option<Trend> {
     let points = || x.iter().copied().zip(y.iter().copied());
@@ -55,6 +56,10 @@ pub fn linear(x: &[f64], y: &[f64]) -> Option<Trend> {
         return None;
     }
     let slope = xy / xx;
+    let intercept = mean_y - slope * mean_x;
+    if !slope.is_finite() || !intercept.is_finite() {
+        return None;
+    }
     let r = if yy > 0.0 {
         (xy / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0)
     } else {
@@ -65,7 +70,7 @@ pub fn linear(x: &[f64], y: &[f64]) -> Option<Trend> {
         .sum();
     Some(Trend {
         slope,
-        intercept: mean_y - slope * mean_x,
+        intercept,
         r,
         test: (count > 2).then(|| {
             let dof = n - 2.0;

@@ -130,7 +130,7 @@ fn ln_by_fraction(a: f64, b: f64, x: f64, y: f64) -> f64 {
             c = guard(1.0 + numerator / c);
             fraction *= c * d;
         }
-        if (c * d - 1.0).abs() < 1e-16 {
+        if (c * d - 1.0).abs() < 4e-16 {
             break;
         }
     }

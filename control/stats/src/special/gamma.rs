@@ -68,7 +68,7 @@ fn upper_fraction(a: f64, x: f64) -> f64 {
         d = 1.0 / guard(numerator * d + b);
         c = guard(b + numerator / c);
         fraction *= c * d;
-        if (c * d - 1.0).abs() < 1e-16 {
+        if (c * d - 1.0).abs() < 4e-16 {
             break;
         }
     }

@@ -109,6 +109,21 @@ pub fn quantile(p: f64) -> f64 {
     x
 }
 
+/// The z of a two-sided interval at a confidence level; the level is moved into [0, 1 − 1e-15].
+#[must_use]
+pub(crate) fn two_sided_z(level: f64) -> f64 {
+    quantile(0.5 + 0.5 * bounded_level(level))
+}
+
+/// A confidence level moved into [0, 1 − 1e-15]; 0 for NaN.
+pub(crate) fn bounded_level(level: f64) -> f64 {
+    if level > 0.0 {
+        level.min(1.0 - 1e-15)
+    } else {
+        0.0
+    }
+}
+
 /// The Mills ratio (1 − Φ(x))/φ(x) for x ≥ 1 by its continued fraction 1/(x+1/(x+2/(x+3/(x+…)))); its error
 /// after n steps is about e^(−2x√n).
 fn mills_ratio(x: f64) -> f64 {

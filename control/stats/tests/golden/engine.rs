@@ -11,7 +11,7 @@ use serin_stats::sequential::{
 };
 use serin_stats::{first_error as first, srm};
 
-use crate::answers::{Answers, Case, ROOT, SPECIAL, list, number};
+use crate::answers::{Answers, CLOSED, Case, ROOT, SPECIAL, list, number};
 
 pub(crate) fn first_error(case: &Case) -> Option<Answers> {
     let ln_e = first::ln_e(
@@ -112,12 +112,22 @@ pub(crate) fn bucketed_cs(case: &Case) -> Option<Answers> {
             "se_cluster_uncorrected_statsmodels",
             (variance_b.uncorrected + variance_c.uncorrected).sqrt(),
         )
-        .number("var_baseline_bucket", variance_b.corrected)
-        .number("var_canary_bucket", variance_c.corrected)
-        .number("floor_baseline", floor / n_b)
-        .number("floor_canary", floor / n_c)
-        .number("var_baseline", variance_b.corrected.max(floor / n_b))
-        .number("var_canary", variance_c.corrected.max(floor / n_c))
+        .within("var_baseline_bucket", variance_b.corrected, CLOSED, 0.0)
+        .within("var_canary_bucket", variance_c.corrected, CLOSED, 0.0)
+        .within("floor_baseline", floor / n_b, CLOSED, 0.0)
+        .within("floor_canary", floor / n_c, CLOSED, 0.0)
+        .within(
+            "var_baseline",
+            variance_b.corrected.max(floor / n_b),
+            CLOSED,
+            0.0,
+        )
+        .within(
+            "var_canary",
+            variance_c.corrected.max(floor / n_c),
+            CLOSED,
+            0.0,
+        )
         .number("se", mean.information.powf(-0.5))
         .number("information", mean.information)
         .number("v_opt", buckets.v_opt)
@@ -251,13 +261,15 @@ pub(crate) fn power(case: &Case) -> Option<Answers> {
                 .within("seconds", seconds, ROOT, 0.0),
         );
     }
-    let plan = Plan {
-        p_baseline: case.f64("p_baseline"),
-        diff: case.f64("diff"),
-        alpha: case.f64("alpha_one_sided"),
-        power: case.f64("power"),
-        ratio: case.f64("ratio_baseline_to_canary"),
-    };
+    let ratio = case.f64("ratio_baseline_to_canary");
+    let (p, diff) = (case.f64("p_baseline"), case.f64("diff"));
+    let plan = Plan::new(
+        p,
+        diff,
+        case.f64("alpha_one_sided"),
+        case.f64("power"),
+        ratio,
+    )?;
     let information = plan.canary_requests_information();
     Some(
         Answers::default()
@@ -275,7 +287,7 @@ pub(crate) fn power(case: &Case) -> Option<Answers> {
                 0.0,
             )
             .number("n_canary_information", information)
-            .number("n_baseline_information", information * plan.ratio)
+            .number("n_baseline_information", information * ratio)
             .tail("power_at_n_1000_arcsine", plan.power_at(1000.0)),
     )
 }
