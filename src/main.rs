@@ -1,9 +1,12 @@
 //! `serin`: one binary, one entry point, three exit codes.
 //!
-//! Everything is decided below: [`cli`] knows the verbs.
+//! Everything is decided below: [`cli`] knows the verbs, [`app`] knows how the two wings are put together.
 
+mod app;
 mod cli;
 mod client;
+mod logging;
+mod signals;
 mod term;
 
 use std::process::ExitCode;

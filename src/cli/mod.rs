@@ -7,6 +7,7 @@
 mod abort;
 mod approve;
 mod check;
+mod demo;
 mod failure;
 mod history;
 mod operate;
@@ -14,6 +15,7 @@ mod pause;
 mod promote;
 mod resume;
 mod retry;
+mod run;
 mod schema;
 mod set_weight;
 mod status;
@@ -47,6 +49,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Run(run::Run),
+    Demo(demo::Demo),
     Check(check::Check),
     Schema(schema::Schema),
     Status(status::StatusVerb),
@@ -66,6 +70,8 @@ impl Cli {
     pub(crate) async fn run(self) -> Result<Answer, Failure> {
         let admin = &self.admin;
         match self.verb {
+            Verb::Run(verb) => verb.run().await,
+            Verb::Demo(verb) => verb.run().await,
             Verb::Check(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
             Verb::Status(verb) => verb.run(admin).await,

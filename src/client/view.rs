@@ -20,6 +20,7 @@ pub(crate) struct Status {
     pub(crate) epoch: u64,
     pub(crate) arms: Arms,
     pub(crate) guardrails: Vec<Guardrail>,
+    pub(crate) breach: Option<Breach>,
     pub(crate) config: ConfigState,
     pub(crate) alarms: Vec<Alarm>,
 }
@@ -125,6 +126,18 @@ pub(crate) struct Classic {
 pub(crate) struct ClassicTest {
     pub(crate) z: Option<f64>,
     pub(crate) p_value: Option<f64>,
+}
+
+/// The broken rule behind a rollback, with the numbers at that moment.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Breach {
+    pub(crate) rule: String,
+    pub(crate) metric: String,
+    pub(crate) canary_requests: u64,
+    pub(crate) canary_errors: u64,
+    pub(crate) p_value: Option<f64>,
+    pub(crate) classic_p: Option<f64>,
 }
 
 /// The configuration in force, and the one that was refused.

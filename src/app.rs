@@ -1,0 +1,183 @@
+//! From a configuration to running parts, and back to silence: the one place that sees both wings.
+//!
+//! **Start.** The listeners are bound first and answer 503; the controller then restores every rollout from the
+//! journal and installs the first split, which makes the process ready; last the file is watched.
+//!
+//! **Stop.** `/readyz` turns false, so that nobody sends new traffic; the file is watched no longer; the data
+//! plane closes its listeners and finishes what is in flight, while the control loop still watches and may
+//! still roll back; last the controller writes its checkpoint and lets go of the journal's lock, which is what
+//! a process standing by waits for.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use serin_config::model::Config;
+use serin_config::watch::{self, Watcher};
+use serin_config::{Diagnostics, Loaded};
+use serin_control::NowMs;
+use serin_control::runtime::{Controller, Options, Reload};
+use serin_proxy::{BindError, Clock, DataPlane};
+use serin_stats::snapshot::Snapshot;
+use serin_stats::split::Split;
+use tokio::sync::Notify;
+
+/// Everything that runs.
+pub(crate) struct App {
+    plane: DataPlane,
+    controller: Arc<Controller>,
+    watcher: Watcher,
+}
+
+/// Why nothing runs.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The configuration is broken.
+    #[error("{0}")]
+    Config(Diagnostics),
+    /// A listener or a thread is not to be had.
+    #[error("{0}")]
+    Bind(#[from] BindError),
+    /// The control loop could not be started.
+    #[error("{0}")]
+    Control(#[from] serin_control::runtime::StartError),
+    /// The configuration cannot be watched.
+    #[error("cannot watch the configuration: {0}")]
+    Watch(std::io::Error),
+}
+
+impl App {
+    /// Reads the configuration and starts everything in it.
+    pub(crate) fn start(path: &Path) -> Result<Self, StartError> {
+        let loaded = serin_config::load(path).map_err(StartError::Config)?;
+        for warning in &loaded.warnings {
+            tracing::warn!(%warning, "configuration");
+        }
+        let clock = Clock::start();
+        let bell = Arc::new(Notify::new());
+        let plane = DataPlane::start(&loaded.config, Arc::clone(&bell), clock)?;
+        let now: NowMs = Arc::new(move || clock.now_ms());
+        let seam = Arc::new(Seam(plane.clone()));
+        let config = Arc::clone(&loaded.config);
+        let controller = Controller::start(config, seam, bell, now, Options::default())?;
+        let controller = Arc::new(controller);
+        let watcher = watch(path, &loaded, &controller).map_err(StartError::Watch)?;
+        Ok(Self {
+            plane,
+            controller,
+            watcher,
+        })
+    }
+
+    /// Where clients are accepted.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.plane.addresses()
+    }
+
+    /// Where the admin API listens; not yet while another process has its port.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.controller.admin_address()
+    }
+
+    /// Where probes are answered, if that was asked for.
+    pub(crate) fn probe_address(&self) -> Option<SocketAddr> {
+        self.controller.probe_address()
+    }
+
+    /// Reads the configuration again, changed or not.
+    pub(crate) fn reload(&self) {
+        self.watcher.trigger();
+    }
+
+    /// Drains and stops.
+    pub(crate) async fn stop(self) {
+        let Self {
+            plane,
+            controller,
+            watcher,
+        } = self;
+        let limit = watcher.current().limits.drain;
+        controller.set_draining();
+        // Its thread ends with it, and with that the only other owner of the controller.
+        drop(watcher);
+        tracing::info!(in_flight = plane.in_flight(), ?limit, "draining");
+        let drained = plane.drain(limit).await;
+        if drained.finished {
+            tracing::info!("every request in flight was finished");
+        } else {
+            tracing::warn!(
+                cut = drained.cut,
+                "requests were cut off at the drain's limit"
+            );
+        }
+        match Arc::try_unwrap(controller) {
+            Ok(controller) => controller.stop().await,
+            Err(_) => tracing::error!("the controller is still in use, no last checkpoint"),
+        }
+    }
+}
+
+/// Hands every look at the file to the control loop; what is in force is the control loop's to say.
+fn watch(path: &Path, loaded: &Loaded, controller: &Arc<Controller>) -> std::io::Result<Watcher> {
+    let controller = Arc::clone(controller);
+    let watcher = Watcher::start(path, loaded, move |outcome| {
+        controller.reload(tell(outcome));
+    })?;
+    if let Some(why) = watcher.polling_only() {
+        tracing::warn!(
+            why,
+            "no file events: changes of the configuration are noticed by polling"
+        );
+    }
+    Ok(watcher)
+}
+
+/// Logs a reload and puts it into the control loop's words.
+fn tell(outcome: watch::Reload) -> Reload {
+    match outcome {
+        watch::Reload::Applied(loaded, diff) => {
+            for warning in &loaded.warnings {
+                tracing::warn!(%warning, "configuration");
+            }
+            if !diff.needs_restart.is_empty() {
+                let settings = diff.needs_restart.join(", ");
+                tracing::warn!(settings, "these settings stay as they were until a restart");
+            }
+            tracing::info!(%diff, "configuration reloaded");
+            Reload::Applied {
+                config: loaded.config,
+                summary: diff.to_string(),
+            }
+        }
+        watch::Reload::Unchanged => {
+            tracing::info!("configuration read again: nothing changed");
+            Reload::Unchanged
+        }
+        watch::Reload::Refused(diagnostics) => {
+            tracing::error!(%diagnostics, "configuration refused, the last good one stays in force");
+            Reload::Refused(diagnostics.to_string())
+        }
+    }
+}
+
+/// The proxy as the control loop sees it.
+struct Seam(DataPlane);
+
+impl serin_control::DataPlane for Seam {
+    fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+
+    fn install(&self, config: &Arc<Config>, splits: &BTreeMap<String, Arc<Split>>) {
+        self.0.install(config, splits);
+    }
+
+    fn render_metrics(&self, out: &mut String) {
+        self.0.render_metrics(out);
+    }
+
+    fn in_flight(&self) -> usize {
+        self.0.in_flight()
+    }
+}
