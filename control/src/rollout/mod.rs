@@ -20,3 +20,10 @@ pub use event::{Action, Command, Event, Refused, Transition, Verb};
 pub use spec::RolloutSpec;
 pub use state::{Latch, Override, Phase, State};
 pub use transition::{begin, step};
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod semantics_tests;
+#[cfg(test)]
+mod table_tests;

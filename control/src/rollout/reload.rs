@@ -22,6 +22,7 @@ pub(super) fn configured(state: &State, spec: &RolloutSpec, now_ms: u64) -> Tran
         return Draft::renewed(state, next, now_ms).finish();
     }
     draft.next.spec = spec.clone();
+    draft.next.step = state.step.min(spec.steps().len().saturating_sub(1));
     if spec.baseline_digest != state.spec.baseline_digest && !state.phase.is_latched() {
         renew_evidence(&mut draft);
     }

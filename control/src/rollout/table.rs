@@ -112,7 +112,7 @@ const ROWS: [Row; 21] = [
         "reload, steps edited",
         [
             Stays,
-            Stays,
+            To(&[Progressing, Baking]),
             To(&[Pending, Progressing, Paused, Baking]),
             To(&[Pending, Progressing]),
             To(&[Progressing, Baking]),
@@ -194,7 +194,7 @@ const ROWS: [Row; 21] = [
             To(&[Progressing, Baking]),
             NEXT,
             NEXT,
-            NEXT,
+            To(&[Progressing, Baking]),
             To(&[Healthy]),
             DONE,
             LATCHED,
