@@ -49,7 +49,7 @@ impl Evidence<'_> {
 
     fn clients_saw(&self) -> String {
         format!(
-            "{} requests, {} failed; {} since the rollback, {} of them answered by the canary",
+            "{} requests ({} failed), {} since the rollback ({} of them answered by the canary)",
             count(self.clients.requests()),
             count(self.clients.failed),
             count(self.afterwards.requests()),
@@ -60,7 +60,7 @@ impl Evidence<'_> {
     fn promotion(&self) -> String {
         let canary = &self.good.status.arms.canary;
         format!(
-            "{ROLLOUT} version {} is {} at {} after {:.0} s: {} canary requests, {} errors",
+            "{ROLLOUT} version {} is {} at {} after {:.0} s: {} canary requests ({} errors)",
             self.good.version,
             self.good.status.phase,
             percent(self.good.status.weight.desired),
@@ -83,7 +83,7 @@ impl Evidence<'_> {
     fn cost(&self, breach: &Breach) -> String {
         let account = self.bad_account;
         format!(
-            "{} canary requests, {} errors; its server counts {} since it turned bad, within {:.1} s",
+            "{} canary requests ({} errors); its server got {} of them since it turned bad, within {:.1} s",
             count(breach.canary_requests),
             count(breach.canary_errors),
             count(account.since_turn),

@@ -73,10 +73,10 @@ routes:
         endpoints: ["http://{new_at}"]
     rollout:
       steps:
-        - {{weight: 5%, min_duration: 4s, min_samples: 50}}
-        - {{weight: 25%, min_duration: 4s, min_samples: 100}}
-        - {{weight: 50%, min_duration: 4s, min_samples: 200}}
-        - {{weight: 100%, bake: 4s, holdback: 5%}}
+        - {{weight: 5%, min_duration: 6s, min_samples: 50}}
+        - {{weight: 25%, min_duration: 6s, min_samples: 100}}
+        - {{weight: 50%, min_duration: 6s, min_samples: 200}}
+        - {{weight: 100%, min_duration: 6s, bake: 6s, holdback: 5%}}
       analysis: {{interval: 1s, warmup: 1s}}
 "#
     )

@@ -139,7 +139,7 @@ impl Line {
         if due {
             let arm = &status.arms.canary;
             print(&format!(
-                "{:5.1}s  {:<12} {:>5} to release {}  canary {} requests, {} errors; clients {} requests, {} failed\n",
+                "{:5.1}s  {:<12} {:>5} to release {}  canary {} requests ({} errors)  clients {} requests ({} failed)\n",
                 story.began.elapsed().as_secs_f64(),
                 status.phase,
                 percent(status.weight.actual),
