@@ -61,6 +61,7 @@ impl Scene {
 
 #[track_caller]
 fn expect_few(failures: usize, most: usize) {
+    println!("{failures} requests failed before the weight was 0");
     assert!(
         (1..=most).contains(&failures),
         "{failures} requests failed before the weight was 0; at most {most} expected"

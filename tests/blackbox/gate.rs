@@ -37,6 +37,8 @@ impl Scene {
     }
 
     async fn post(&self, headers: &[(&str, &str)]) -> StatusCode {
+        let json = ("content-type", "application/json");
+        let headers = &[&[json], headers].concat();
         let reply = self
             .site
             .admin()
@@ -49,8 +51,8 @@ impl Scene {
 #[tokio::test]
 async fn a_token_is_asked_for_where_one_is_set() {
     let scene = Scene::start(|site, text| {
-        fs::write(site.path("token"), "correct horse\n").unwrap();
-        fs::write(site.path("wrong"), "battery staple\n").unwrap();
+        fs::write(site.path("token"), "correct-horse\n").unwrap();
+        fs::write(site.path("wrong"), "battery-staple\n").unwrap();
         let (admin, file) = (site.admin, site.path("token"));
         text.replace(
             &format!("admin: {admin}"),
@@ -66,7 +68,7 @@ async fn a_token_is_asked_for_where_one_is_set() {
     assert_eq!(scene.post(&[("authorization", "Bearer wrong")]).await, 401);
     assert_eq!(
         scene
-            .post(&[("authorization", "Basic correct horse")])
+            .post(&[("authorization", "Basic correct-horse")])
             .await,
         401
     );
@@ -83,14 +85,14 @@ async fn a_token_is_asked_for_where_one_is_set() {
     assert_eq!(actual(&site.admin().status().await), 0.0);
     assert_eq!(
         scene
-            .post(&[("authorization", "Bearer correct horse")])
+            .post(&[("authorization", "Bearer correct-horse")])
             .await,
         200
     );
 
     let config = site.admin().get("/api/v1/config").await;
-    assert!(!String::from_utf8_lossy(&config.body).contains("correct horse"));
-    assert!(!scene.serin.log().contains("correct horse"));
+    assert!(!String::from_utf8_lossy(&config.body).contains("correct-horse"));
+    assert!(!scene.serin.log().contains("correct-horse"));
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ mod damage;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod documents;
+#[cfg(test)]
 mod drain;
 #[cfg(test)]
 mod gate;

@@ -1,0 +1,71 @@
+//! What the documents say is true: their configurations are valid, their table is the one in the code.
+
+use std::fs;
+use std::path::Path;
+
+use crate::support::process::{command, run};
+use crate::support::site::Site;
+
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The fenced blocks of one language.
+fn blocks(document: &str, language: &str) -> Vec<String> {
+    document
+        .split("```")
+        .skip(1)
+        .step_by(2)
+        .filter_map(|block| block.strip_prefix(&format!("{language}\n")))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test]
+async fn configurations_in_the_readme_pass_check() {
+    let site = Site::new();
+    let config = site.config();
+    let all = blocks(&document("README.md"), "yaml");
+    assert!(!all.is_empty());
+    for text in all {
+        site.write(&text);
+        site.verb_exits(0, &["check", "-c", config.to_str().unwrap()])
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn verbs_in_the_readme_exist() {
+    let readme = document("README.md");
+    let (_, operate) = readme.split_once("| verb | does |").unwrap();
+    let (table, _) = operate.split_once("\n\n").unwrap();
+    let verbs: Vec<_> = table
+        .lines()
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(str::split_whitespace)
+        .filter_map(|verb| verb.strip_prefix('`')?.strip_suffix('`'))
+        .collect();
+    assert!(verbs.len() > 10, "{verbs:?}");
+    let mut help = command();
+    help.arg("--help");
+    let help = run(help).await.out;
+    for verb in verbs {
+        let listed = help.lines().any(|line| line.trim().starts_with(verb));
+        assert!(listed, "no verb {verb} in: {help}");
+    }
+}
+
+#[test]
+fn the_table_of_phases_and_events_is_the_one_in_the_code() {
+    let page = document("ARCHITECTURE.md");
+    let (_, rest) = page.split_once("<!-- phases and events -->\n").unwrap();
+    let (table, _) = rest
+        .split_once("<!-- end of phases and events -->")
+        .unwrap();
+    let expected = serin_control::rollout::table::markdown();
+    assert_eq!(
+        table.trim(),
+        expected.trim(),
+        "copy this table:\n{expected}"
+    );
+}
