@@ -67,7 +67,7 @@ pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
     });
     let opening = tokio::select! {
         opening = preface::read(&socket, &patience) => opening,
-        () = desk.closing.begun() => None,
+        () = too_late(&desk) => None,
     };
     let Some((protocol, start)) = opening else {
         return;
@@ -99,6 +99,14 @@ pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
             watch.drive(builder.serve_connection(stream, service)).await;
         }
     }
+}
+
+/// A connection that was accepted before the end began may have sent its request already: it is given a moment
+/// to be read.
+async fn too_late(desk: &Desk) {
+    const MOMENT: Duration = Duration::from_millis(100);
+    desk.closing.begun().await;
+    tokio::time::sleep(MOMENT).await;
 }
 
 fn http1_builder(limits: &serin_config::model::Limits) -> http1::Builder {

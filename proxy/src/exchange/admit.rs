@@ -58,9 +58,11 @@ fn authority(head: &Parts) -> Result<Option<HeaderValue>, Failure> {
         if head.version == Version::HTTP_2 && host.as_ref().is_some_and(differs) {
             return Err(Failure::Malformed("Host and :authority differ."));
         }
-        return HeaderValue::from_str(authority)
-            .map(Some)
-            .map_err(|_| Failure::Malformed("The authority is malformed."));
+        let malformed = Failure::Malformed("The authority is malformed.");
+        return match HeaderValue::from_str(authority) {
+            Ok(value) if is_host(authority.as_bytes()) => Ok(Some(value)),
+            _ => Err(malformed),
+        };
     }
     match host {
         None if head.version == Version::HTTP_11 => {
@@ -122,6 +124,7 @@ mod tests {
             check(get("http://b:81/x").header("host", "a")),
             Ok(Some("b:81".into()))
         );
+        assert_eq!(check(get("http://me@b/x").header("host", "a")), Err(400));
         assert_eq!(check(get("/")), Err(400));
         assert_eq!(check(get("/").version(Version::HTTP_10)), Ok(None));
         assert_eq!(

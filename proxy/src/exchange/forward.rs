@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use serin_config::model::{Backend, Protocol, Timeouts};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::ahead::Ahead;
 use super::heads::{self, Outbound};
@@ -59,12 +59,12 @@ impl Exchange<'_> {
         }
     }
 
-    async fn ask<'t>(
+    async fn ask(
         &self,
         mut head: Parts,
         host: Option<HeaderValue>,
         ahead: Ahead,
-        ticket: &'t Ticket,
+        ticket: &Ticket,
     ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
         let entry = ticket.entry();
         let none = || Failure::Exhausted(std::io::ErrorKind::NotFound.into());
@@ -191,12 +191,13 @@ struct Answered {
 
 impl Question<'_> {
     async fn lease(&self, booking: Booking, fresh: bool) -> Result<Lease, Rc<Failure>> {
-        let left = self
-            .end
-            .map_or(Duration::MAX, |end| end.duration_since(Instant::now()));
-        booking
-            .lease(self.wire, fresh, self.timeouts.connect.min(left))
-            .await
+        let leasing = booking.lease(self.wire, fresh, self.timeouts.connect);
+        match self.end {
+            Some(end) => timeout_at(end, leasing)
+                .await
+                .map_err(|_| Failure::ConnectLate)?,
+            None => leasing.await,
+        }
     }
 
     /// Waits for the response's head. The upstream's time runs while it is its turn: not while we wait for the

@@ -71,9 +71,13 @@ impl Lease {
         sent.map_err(|mut failed| {
             let request = failed.take_message().map(Box::new);
             let error = failed.into_error();
+            let is_silent = match &self.connection {
+                Some(Connection::Http2(sender)) => sender.is_closed(),
+                _ => error.is_incomplete_message() || error.is_canceled() || is_io(&error),
+            };
             Unsent {
                 request,
-                is_silent: error.is_incomplete_message() || error.is_canceled() || is_io(&error),
+                is_silent,
                 error: error.into(),
             }
         })

@@ -1,0 +1,199 @@
+//! Who keeps us waiting, and for how long.
+
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serin_config::model::{Protocol, Route, Timeouts};
+use serin_stats::snapshot::{Arm, Outcome};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::support::{
+    DEADLINE, Proxy, config, full, get, get2, post, raw_upstream, read_head, refusing, rollout,
+    route, says, text, upstream, within,
+};
+
+/// Short enough to be waited for.
+const SHORT: Duration = Duration::from_millis(100);
+
+const PATIENT: Timeouts = Timeouts {
+    connect: DEADLINE,
+    response: DEADLINE,
+    idle: DEADLINE,
+    total: None,
+};
+
+/// Everything to the baseline, with these deadlines.
+fn impatient(mut route: Route, timeouts: Timeouts) -> Proxy {
+    route.timeouts = timeouts;
+    Proxy::start(config(vec![route]), 0.0)
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_is_a_gateway_timeout() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let server = upstream(|request: Request<Incoming>| async move {
+            let _ = request.into_body().collect().await;
+            std::future::pending().await
+        });
+        let mut hanging = rollout(server.await, refusing().await);
+        hanging.baseline.protocol = protocol;
+        let response = Timeouts {
+            response: SHORT,
+            ..PATIENT
+        };
+        let proxy = impatient(hanging, response);
+        let begun = Instant::now();
+        assert_eq!(proxy.ask(post("/", full("abc"))).await.status(), 504);
+        let mut http2 = proxy.http2().await;
+        let response = http2.send_request(get2("/")).await.unwrap();
+        assert_eq!(response.status(), 504);
+        assert!(begun.elapsed() >= 2 * SHORT);
+        let counts = proxy.counts(2).await;
+        assert_eq!(counts.of(Arm::Baseline, Outcome::Error), 2);
+        assert_eq!(counts.unreachable(Arm::Baseline), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_stalls_is_cut() {
+    for total in [None, Some(SHORT)] {
+        let server = raw_upstream(|mut stream| async move {
+            read_head(&mut stream).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
+            let _ = stream.write_all(answer).await;
+            // Until the proxy gives up.
+            let _ = stream.read_u8().await;
+        });
+        let timeouts = Timeouts {
+            idle: if total.is_some() { DEADLINE } else { SHORT },
+            total,
+            ..PATIENT
+        };
+        let proxy = impatient(rollout(server.await, refusing().await), timeouts);
+        let response = proxy.ask(get("/")).await;
+        assert_eq!(response.status(), 200);
+        assert!(
+            within("body", response.into_body().collect())
+                .await
+                .is_err()
+        );
+        let counts = proxy.counts(1).await;
+        assert_eq!(counts.of(Arm::Baseline, Outcome::Error), 1);
+        assert_eq!(counts.unreachable(Arm::Baseline), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_lively_response_may_last_longer_than_any_silence() {
+    let server = raw_upstream(|mut stream| async move {
+        read_head(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+        for _ in 0..10 {
+            tokio::time::sleep(SHORT / 2).await;
+            let _ = stream.write_all(b"x").await;
+        }
+    });
+    let timeouts = Timeouts {
+        idle: 3 * SHORT,
+        response: 3 * SHORT,
+        ..PATIENT
+    };
+    let proxy = impatient(route(server.await), timeouts);
+    assert_eq!(text(proxy.ask(get("/")).await).await, "x".repeat(10));
+}
+
+#[tokio::test]
+async fn a_client_that_stops_sending_is_told_so_and_the_upstream_is_not_blamed() {
+    let server = upstream(|request: Request<Incoming>| async move {
+        let _ = request.into_body().collect().await;
+        Response::new(full("x"))
+    });
+    let mut slow = config(vec![rollout(server.await, refusing().await)]);
+    slow.limits.body_timeout = SHORT;
+    // The client's silence doesn't use up the upstream's time.
+    let proxy = Proxy::start(slow, 0.0);
+    let words = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nabc";
+    let answer = proxy.converse(words).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    let counts = proxy.counts(1).await;
+    assert_eq!(counts.of(Arm::Baseline, Outcome::Aborted), 1);
+}
+
+#[tokio::test]
+async fn the_upstreams_time_runs_only_on_its_turn() {
+    let server = upstream(|request: Request<Incoming>| async move {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Response::new(full(body))
+    });
+    let timeouts = Timeouts {
+        response: 2 * SHORT,
+        ..PATIENT
+    };
+    let proxy = impatient(route(server.await), timeouts);
+    let mut stream = proxy.connect().await;
+    let words = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc";
+    stream.write_all(words).await.unwrap();
+    tokio::time::sleep(5 * SHORT).await;
+    stream.write_all(b"def").await.unwrap();
+    let head = within("head", read_head(&mut stream)).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_given_up() {
+    let mut strict = config(vec![route(says("x").await)]);
+    strict.limits.header_timeout = SHORT;
+    let proxy = Proxy::start(strict, 0.0);
+    for words in ["GET / HT", "GET / HTTP/1.1\r\nhost: a\r\n"] {
+        let answer = proxy.converse(words.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{words:?}: {answer}");
+    }
+    // Also the second one of a connection.
+    let words = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    let mut stream = proxy.connect().await;
+    stream.write_all(words.as_bytes()).await.unwrap();
+    let head = within("head", read_head(&mut stream)).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(within("body", stream.read_u8()).await.unwrap(), b'x');
+    stream.write_all(b"GET /").await.unwrap();
+    let mut rest = String::new();
+    within("the end", stream.read_to_string(&mut rest))
+        .await
+        .unwrap();
+    assert!(rest.starts_with("HTTP/1.1 408 "), "{rest}");
+    assert_eq!(proxy.plane.in_flight(), 0);
+}
+
+#[tokio::test]
+async fn idle_connections_are_closed() {
+    let mut strict = config(vec![route(says("x").await)]);
+    strict.limits.idle_timeout = SHORT;
+    let proxy = Proxy::start(strict, 0.0);
+    assert_eq!(proxy.converse(b"").await, "");
+    let mut http1 = proxy.http1().await;
+    text(http1.send_request(get("/")).await.unwrap()).await;
+    let mut http2 = proxy.http2().await;
+    text(http2.send_request(get2("/")).await.unwrap()).await;
+    super::support::until("closed", || http1.is_closed() && http2.is_closed()).await;
+    super::support::until("gone", || proxy.plane.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut() {
+    let server = upstream(|_: Request<Incoming>| async move {
+        Response::new(full(vec![b'x'; 32 * 1024 * 1024]))
+    });
+    let mut strict = config(vec![rollout(server.await, refusing().await)]);
+    strict.limits.idle_timeout = 2 * SHORT;
+    let proxy = Proxy::start(strict, 0.0);
+    let mut stream = proxy.connect().await;
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let counts = proxy.counts(1).await;
+    assert_eq!(counts.of(Arm::Baseline, Outcome::Aborted), 1);
+    super::support::until("gone", || proxy.plane.connections() == 0).await;
+}

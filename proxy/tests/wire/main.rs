@@ -1,0 +1,17 @@
+//! The data plane over real sockets: clients, upstreams and the proxy between them, all on loopback.
+//!
+//! Nothing sleeps to let something happen: every wait is for an event, and has a deadline.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should fail where it stands"
+)]
+
+mod deadlines;
+mod forwarding;
+mod life;
+mod outcomes;
+mod routing;
+mod streaming;
+mod support;
