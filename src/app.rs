@@ -51,9 +51,7 @@ impl App {
     /// Reads the configuration and starts everything in it.
     pub(crate) fn start(path: &Path) -> Result<Self, StartError> {
         let loaded = serin_config::load(path).map_err(StartError::Config)?;
-        for warning in &loaded.warnings {
-            tracing::warn!(%warning, "configuration");
-        }
+        warn_of(&loaded);
         let clock = Clock::start();
         let bell = Arc::new(Notify::new());
         let plane = DataPlane::start(&loaded.config, Arc::clone(&bell), clock)?;
@@ -122,7 +120,7 @@ impl App {
 fn watch(path: &Path, loaded: &Loaded, controller: &Arc<Controller>) -> std::io::Result<Watcher> {
     let controller = Arc::clone(controller);
     let watcher = Watcher::start(path, loaded, move |outcome| {
-        controller.reload(tell(outcome));
+        controller.reload(told(outcome));
     })?;
     if let Some(why) = watcher.polling_only() {
         tracing::warn!(
@@ -133,31 +131,24 @@ fn watch(path: &Path, loaded: &Loaded, controller: &Arc<Controller>) -> std::io:
     Ok(watcher)
 }
 
-/// Logs a reload and puts it into the control loop's words.
-fn tell(outcome: watch::Reload) -> Reload {
+/// A look at the file in the control loop's words; it logs what it makes of it.
+fn told(outcome: watch::Reload) -> Reload {
     match outcome {
         watch::Reload::Applied(loaded, diff) => {
-            for warning in &loaded.warnings {
-                tracing::warn!(%warning, "configuration");
-            }
-            if !diff.needs_restart.is_empty() {
-                let settings = diff.needs_restart.join(", ");
-                tracing::warn!(settings, "these settings stay as they were until a restart");
-            }
-            tracing::info!(%diff, "configuration reloaded");
+            warn_of(&loaded);
             Reload::Applied {
                 config: loaded.config,
                 summary: diff.to_string(),
             }
         }
-        watch::Reload::Unchanged => {
-            tracing::info!("configuration read again: nothing changed");
-            Reload::Unchanged
-        }
-        watch::Reload::Refused(diagnostics) => {
-            tracing::error!(%diagnostics, "configuration refused, the last good one stays in force");
-            Reload::Refused(diagnostics.to_string())
-        }
+        watch::Reload::Unchanged => Reload::Unchanged,
+        watch::Reload::Refused(diagnostics) => Reload::Refused(diagnostics.to_string()),
+    }
+}
+
+fn warn_of(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!(%warning, "configuration");
     }
 }
 

@@ -19,7 +19,6 @@ mod run;
 mod schema;
 mod set_weight;
 mod status;
-mod undo;
 
 pub(crate) use failure::{Answer, Failure, exit_code};
 
@@ -61,7 +60,6 @@ enum Verb {
     Retry(retry::Retry),
     SetWeight(set_weight::SetWeight),
     Approve(approve::Approve),
-    Undo(undo::Undo),
     History(history::History),
 }
 
@@ -82,7 +80,6 @@ impl Cli {
             Verb::Retry(verb) => verb.run(admin).await,
             Verb::SetWeight(verb) => verb.run(admin).await,
             Verb::Approve(verb) => verb.run(admin).await,
-            Verb::Undo(verb) => verb.run(admin).await,
             Verb::History(verb) => verb.run(admin).await,
         }
     }
@@ -113,6 +110,7 @@ mod tests {
         for words in [
             "serin",
             "serin explain digits",
+            "serin undo digits",
             "serin stauts",
             "serin status --output yaml",
             "serin set-weight",

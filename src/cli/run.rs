@@ -38,11 +38,8 @@ impl Run {
             other => Failure::no(other.to_string()),
         })?;
         announce(&app);
-        loop {
-            match signals.next().await {
-                Told::Reload => app.reload(),
-                Told::Stop => break,
-            }
+        while signals.next().await == Told::Reload {
+            app.reload();
         }
         tokio::select! {
             () = app.stop() => Ok(Answer::Yes),
