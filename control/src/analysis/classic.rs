@@ -6,7 +6,7 @@ use serin_config::model::Metric;
 use serin_stats::proportion::{TwoCounts, two_proportion_z};
 use serin_stats::rank_sum;
 
-use super::counts::BothTotals;
+use super::counts::{BothTotals, Totals};
 use super::report::{Classic, ClassicRanks, ClassicZ};
 
 /// Level of the displayed interval.
@@ -15,7 +15,7 @@ const LEVEL: f64 = 0.95;
 pub(super) fn classic(metric: Metric, totals: &BothTotals) -> Classic {
     match metric {
         Metric::ErrorRate => Classic {
-            two_proportion_z: z_test(totals),
+            two_proportion_z: z_test(totals, Totals::errors),
             mann_whitney: None,
         },
         Metric::LatencyP95 => Classic {
@@ -25,11 +25,12 @@ pub(super) fn classic(metric: Metric, totals: &BothTotals) -> Classic {
     }
 }
 
-fn z_test(totals: &BothTotals) -> Option<ClassicZ> {
+/// The z-test on one of the arms' counts.
+pub(super) fn z_test(totals: &BothTotals, count: fn(&Totals) -> u64) -> Option<ClassicZ> {
     let counts = TwoCounts {
-        x_baseline: totals.baseline.errors(),
+        x_baseline: count(&totals.baseline),
         n_baseline: totals.baseline.requests(),
-        x_canary: totals.canary.errors(),
+        x_canary: count(&totals.canary),
         n_canary: totals.canary.requests(),
     };
     let test = two_proportion_z(counts, LEVEL)?;

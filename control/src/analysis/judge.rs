@@ -7,8 +7,8 @@
 use serin_config::model::{Metric, OnBreach};
 use serin_stats::decision::{self, Reason};
 use serin_stats::sequential::always_valid_p;
-use serin_stats::snapshot::Outcome;
 
+use super::classic::z_test;
 use super::counts::Totals;
 use super::evidence::Evidence;
 use super::figures::{ErrorFigures, LatencyFigures};
@@ -16,10 +16,10 @@ use super::guardrail::{self, Figures, Judged};
 use super::limits::Limit;
 use super::policy::Policy;
 use super::recent::RecentFigures;
-use super::report::{Alarm, AlarmKind, Arms, Breach, Recommendation, Report, Rule, Verdict};
+use super::report::{Alarm, AlarmKind, Arms, Breach, Recommendation, Report, Rule};
 use super::run::Standing;
 use super::stage::Scale;
-use super::words::{about, counted, grouped, milliseconds, p_value, percent, points};
+use super::words::{counted, grouped};
 
 /// Canary requests in a step below which "most of them failed" is not worth an alarm.
 const ALARM_REQUESTS: u64 = 20;
@@ -62,14 +62,14 @@ impl Evidence {
 }
 
 /// Everything that one look at the evidence is about.
-struct Look<'a> {
-    evidence: &'a Evidence,
-    policy: &'a Policy,
-    now_ms: u64,
-    error: &'a ErrorFigures,
-    guardrails: &'a [Judged],
-    recent: Option<RecentFigures>,
-    standing: Standing,
+pub(super) struct Look<'a> {
+    pub(super) evidence: &'a Evidence,
+    pub(super) policy: &'a Policy,
+    pub(super) now_ms: u64,
+    pub(super) error: &'a ErrorFigures,
+    pub(super) guardrails: &'a [Judged],
+    pub(super) recent: Option<RecentFigures>,
+    pub(super) standing: Standing,
 }
 
 impl Look<'_> {
@@ -152,7 +152,7 @@ impl Look<'_> {
         let named = |name: &str| {
             self.guardrails
                 .iter()
-                .find(|judged| judged.evidence.name == name)
+                .find(|judged| judged.evidence.name == name && judged.report.on_breach == level)
         };
         let of_error = self.policy.error_on_breach().unwrap_or(level);
         match reason {
@@ -183,20 +183,28 @@ impl Look<'_> {
     }
 
     fn rule_breach(&self, rule: Rule, on_breach: OnBreach, p: Option<f64>) -> Breach {
+        // A canary that is down need not answer with errors: compare everything but successes.
+        let count = match rule {
+            Rule::CanaryDown => Totals::failures,
+            _ => Totals::errors,
+        };
+        let classic = z_test(&self.evidence.totals, count);
         let recent = self.recent.filter(|_| rule == Rule::RecentBreak);
-        let effect = recent.map_or(self.error.effect(), |recent| Some(recent.diff()));
+        let effect = match (rule, recent) {
+            (Rule::CanaryDown, _) => classic.map(|test| test.effect),
+            (_, Some(recent)) => Some(recent.diff()),
+            (_, None) => self.error.effect(),
+        };
         let baseline = recent.map(|recent| recent.baseline_rate);
         let margin = baseline.map_or(self.error_margin(), |rate| self.policy.error_margin(rate));
-        let metric = Metric::ErrorRate;
-        let classic = super::classic::classic(metric, &self.evidence.totals);
         self.worded(Breach {
             rule,
-            metric,
+            metric: Metric::ErrorRate,
             on_breach,
             effect,
             margin,
             p_value: p,
-            classic_p: classic.p_value(),
+            classic_p: classic.map(|test| test.p_value),
             ..self.blank_breach()
         })
     }
@@ -235,109 +243,6 @@ impl Look<'_> {
             classic_p: None,
             sentence: String::new(),
         }
-    }
-
-    fn worded(&self, mut breach: Breach) -> Breach {
-        let facts = match (breach.rule, breach.metric) {
-            (Rule::CanaryDown, _) => self.words_of_a_run(),
-            (Rule::RecentBreak, _) => self.words_of_a_recent_break(),
-            (_, Metric::ErrorRate) => self.words_of_errors(),
-            (_, Metric::LatencyP95) => self.words_of_latency(),
-        };
-        let name = match breach.rule {
-            Rule::Guardrail => breach.metric.name().to_owned(),
-            Rule::AbsoluteLimit => format!("{} over its max", breach.metric.name()),
-            rule @ (Rule::CanaryDown | Rule::Catastrophe | Rule::RecentBreak) => {
-                rule.name().to_owned()
-            }
-        };
-        let mut proof = Vec::new();
-        if let Some(effect) = breach.effect {
-            proof.push(match breach.metric {
-                Metric::ErrorRate => {
-                    format!(
-                        "effect {}, margin {}",
-                        points(effect),
-                        points(breach.margin)
-                    )
-                }
-                Metric::LatencyP95 => format!(
-                    "effect {}, margin {}",
-                    milliseconds(effect),
-                    milliseconds(breach.margin)
-                ),
-            });
-        }
-        if let Some(p) = breach.p_value {
-            proof.push(format!("always-valid p {}", p_value(p)));
-        }
-        if let Some(p) = breach.classic_p {
-            proof.push(format!("classic p {}", p_value(p)));
-        }
-        breach.sentence = format!("{name}: {facts} ({})", proof.join("; "));
-        breach
-    }
-
-    fn words_of_errors(&self) -> String {
-        let (baseline, canary) = self.totals();
-        format!(
-            "{} of {} failed, {} hit, against {} of {} on baseline",
-            grouped(canary.errors()),
-            counted(canary.requests(), "canary request"),
-            counted(self.error.canary_users, "user"),
-            grouped(baseline.errors()),
-            grouped(baseline.requests()),
-        )
-    }
-
-    fn words_of_a_run(&self) -> String {
-        let (baseline, canary) = self.totals();
-        let run = match self.standing {
-            Standing::Down(run) | Standing::OneUserFailing(run) => run,
-            Standing::Up => 0,
-        };
-        format!(
-            "{} in a row without a success, of {} in all, while {} of {} succeeded on baseline",
-            counted(run, "canary request"),
-            grouped(canary.requests()),
-            grouped(baseline.outcome(Outcome::Success)),
-            grouped(baseline.requests()),
-        )
-    }
-
-    fn words_of_a_recent_break(&self) -> String {
-        let Some(recent) = self.recent else {
-            return self.words_of_errors();
-        };
-        format!(
-            "within {} minutes {} of {} failed, {} hit, against {} on baseline; {} in all",
-            recent.length_ms / 60_000,
-            grouped(recent.canary_errors),
-            counted(recent.canary_requests, "canary request"),
-            counted(recent.users, "user"),
-            percent(recent.baseline_rate),
-            counted(self.evidence.totals.canary.requests(), "canary request"),
-        )
-    }
-
-    fn words_of_latency(&self) -> String {
-        let report = self
-            .guardrails
-            .iter()
-            .find(|judged| judged.report.metric == Metric::LatencyP95)
-            .map(|judged| &judged.report);
-        let shown = |value: Option<f64>| value.map_or("nothing".to_owned(), milliseconds);
-        format!(
-            "P95 {} after {}, against {} on baseline",
-            shown(report.and_then(|report| report.canary)),
-            counted(self.evidence.totals.canary.requests(), "canary request"),
-            shown(report.and_then(|report| report.baseline)),
-        )
-    }
-
-    fn totals(&self) -> (&Totals, &Totals) {
-        let totals = &self.evidence.totals;
-        (&totals.baseline, &totals.canary)
     }
 
     fn alarms(&self, breaches: &[Breach], step: &Totals, mostly_failing: bool) -> Vec<Alarm> {
@@ -408,38 +313,6 @@ impl Look<'_> {
                 (Recommendation::MonitorClosely, self.words_of_significance())
             }
             (_, _) => (Recommendation::MonitorClosely, self.words_of_doubt()),
-        }
-    }
-
-    /// "latency_p95 is worse beyond chance, but within its margin".
-    fn words_of_significance(&self) -> String {
-        let name = self
-            .guardrails
-            .iter()
-            .find(|judged| judged.evidence.significant())
-            .map_or("a guardrail", |judged| judged.report.metric.name());
-        format!("{name} is worse beyond chance, but within its margin")
-    }
-
-    /// "error_rate inconclusive: 412 of ~1,900 samples".
-    fn words_of_doubt(&self) -> String {
-        let open = self
-            .guardrails
-            .iter()
-            .map(|judged| &judged.report)
-            .find(|report| report.verdict != Verdict::Successful && !report.dry_run);
-        let Some(report) = open else {
-            return "no guardrail is broken".to_owned();
-        };
-        let (name, samples) = (report.metric.name(), report.samples.canary);
-        match (report.verdict, report.samples_needed) {
-            (Verdict::Error, _) => format!("{name} cannot be computed"),
-            (_, Some(needed)) if needed > samples => format!(
-                "{name} inconclusive: {} of {} samples",
-                grouped(samples),
-                about(needed)
-            ),
-            (_, _) => format!("{name} inconclusive: {}", counted(samples, "sample")),
         }
     }
 }

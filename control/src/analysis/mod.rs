@@ -20,6 +20,7 @@ mod policy;
 mod recent;
 mod report;
 mod run;
+mod sentences;
 mod stage;
 pub(crate) mod stored;
 mod words;
@@ -30,3 +31,6 @@ pub use report::{
     Alarm, AlarmKind, ArmReport, Arms, Breach, Classic, ClassicRanks, ClassicZ, GuardrailReport,
     Judgement, LatencyReport, Recommendation, Report, Rule, Samples, Verdict,
 };
+
+#[cfg(test)]
+mod tests;
