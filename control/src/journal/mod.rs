@@ -36,6 +36,7 @@ pub use lock::StateLock;
 pub use marker::{Latch, Marker, RolloutMark};
 pub use read::{DecisionHead, DecisionRow, Memory, Reader, TransitionRow};
 pub use recovery::Damage;
+use write::FileId;
 pub use write::{Entry, NewDecision};
 
 /// File name of the database.
@@ -90,6 +91,7 @@ pub struct Journal {
     /// The marker as it was found: what the database has to live up to.
     witness: Option<Marker>,
     damage: Option<Damage>,
+    identity: Option<FileId>,
 }
 
 impl Journal {
@@ -116,6 +118,7 @@ impl Journal {
             marker_stale: true,
             witness,
             damage,
+            identity: write::file_id(lock.folder()),
         };
         journal.adopt_witness()?;
         journal.settle()?;

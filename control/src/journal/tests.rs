@@ -230,6 +230,9 @@ fn a_database_deleted_under_us_is_noticed() {
     journal.record(&entry("digits", 1, 0.05)).unwrap();
     std::fs::remove_file(folder.path().join(DATABASE)).unwrap();
     assert!(journal.record(&entry("digits", 2, 0.25)).is_err());
+    std::fs::write(folder.path().join(DATABASE), "").unwrap();
+    let error = journal.record(&entry("digits", 2, 0.25)).unwrap_err();
+    assert!(error.to_string().contains("replaced"), "{error}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! One entry is one SQLite transaction: the state after a transition, its epoch, its latch, its decision and
 //! its evidence are all there or none of them is.
 
+use std::path::Path;
+
 use rusqlite::{Connection, Transaction, params};
 
 use super::marker::{Latch, Marker};
@@ -121,12 +123,17 @@ impl Journal {
             .map_err(JournalError::database("forget old decisions"))
     }
 
-    /// A database that was deleted under us takes writes without complaint, into nowhere.
+    /// A database that was deleted or replaced under us takes writes without complaint, into nowhere.
     fn check_present(&self) -> Result<(), JournalError> {
+        if self.identity.is_some() && self.identity == file_id(&self.folder) {
+            return Ok(());
+        }
         let path = self.folder.join(super::DATABASE);
-        std::fs::metadata(&path)
-            .map(drop)
-            .map_err(JournalError::file("find", &path))
+        let gone = std::io::Error::new(
+            std::io::ErrorKind::NotFound,
+            "it was removed or replaced while it was open",
+        );
+        Err(JournalError::file("write", &path)(gone))
     }
 
     /// Puts back the latches that only the marker still knows, and its epochs.
@@ -144,6 +151,23 @@ impl Journal {
             }
         }
         transaction.commit().map_err(doing)
+    }
+}
+
+/// Which file a name stands for: device and inode where there are such.
+pub(super) type FileId = (u64, u64);
+
+/// Which file the database of a folder is now.
+pub(super) fn file_id(folder: &Path) -> Option<FileId> {
+    let metadata = std::fs::metadata(folder.join(super::DATABASE)).ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Some((metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        metadata.is_file().then_some((0, 0))
     }
 }
 

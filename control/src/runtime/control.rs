@@ -20,8 +20,6 @@ use crate::{DataPlane, NowMs};
 
 /// Between two rounds of housekeeping.
 pub(super) const HOUSEKEEPING: Duration = Duration::from_secs(1);
-/// Between two attempts to open a failing journal anew; writing to it is tried at every tick.
-const MEND: Duration = Duration::from_secs(5);
 /// Between two rounds of forgetting.
 const PRUNE_MS: u64 = 3_600_000;
 /// Between two summaries of a rollout that went on as before.
@@ -174,7 +172,7 @@ impl Control {
         }
         self.tick_all();
         if self.failing.is_some() && Instant::now() >= self.mend_at {
-            self.mend_at = Instant::now() + MEND;
+            self.mend_at = Instant::now() + self.options.mend;
             self.mend_journal();
         }
         self.summarise();

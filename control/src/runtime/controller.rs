@@ -26,6 +26,8 @@ pub struct Options {
     pub checkpoint: Duration,
     /// Between two attempts of a process that stands by to take over.
     pub standby_poll: Duration,
+    /// Between two attempts to open a failing journal anew; writing to it is tried every second.
+    pub mend: Duration,
 }
 
 impl Default for Options {
@@ -33,6 +35,7 @@ impl Default for Options {
         Self {
             checkpoint: Duration::from_secs(30),
             standby_poll: Duration::from_millis(250),
+            mend: Duration::from_secs(5),
         }
     }
 }
