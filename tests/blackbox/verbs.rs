@@ -90,14 +90,14 @@ async fn a_whole_ramp_by_hand() {
         .await;
     assert_eq!(status["step"]["index"], 1);
     scene
-        .good(&["promote", "digits"], "WaitingApproval", 0.25)
+        .good(&["set-weight", "digits", "30%"], "Paused", 0.3)
+        .await;
+    // The first step that is not below 30 % wants approval.
+    scene
+        .good(&["resume", "digits"], "WaitingApproval", 0.3)
         .await;
     let status = scene.good(&["approve", "digits"], "Progressing", 0.5).await;
     assert_eq!(status["step"]["index"], 2);
-    scene
-        .good(&["set-weight", "digits", "30%"], "Paused", 0.3)
-        .await;
-    scene.good(&["resume", "digits"], "Progressing", 0.5).await;
     scene.good(&["abort", "digits"], "Aborted", 0.0).await;
     scene.refused("promote").await;
     scene.refused("pause").await;
