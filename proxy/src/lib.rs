@@ -1,7 +1,7 @@
 //! The data plane: who is asked, and what came back.
 //!
-//! The folders are a request's way: [`listener`] → [`worker`] → [`connection`] → [`exchange`] → [`route`] →
-//! [`upstream`] → [`observe`] → [`measure`]. [`plane`] starts it all, and is what the rest of the house holds.
+//! The folders are a request's way: `listener` → `worker` → `connection` → `exchange` → [`route`] → `upstream`
+//! → `observe` → [`measure`]. [`DataPlane`] starts it all, and is what the rest of the house holds.
 
 mod clock;
 mod connection;

@@ -9,6 +9,7 @@
 )]
 
 mod deadlines;
+mod descriptors;
 mod forwarding;
 mod life;
 mod outcomes;
