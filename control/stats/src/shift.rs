@@ -44,10 +44,12 @@ fn shift(canary: &Weighted, baseline: &Weighted, sigma: f64, level: f64) -> Opti
     }
     let ranked = |rank: u128| kth_difference(canary, baseline, rank.clamp(1, pairs));
     let lower = ranked(pairs.div_ceil(2));
-    let upper = if pairs.is_multiple_of(2) {
-        ranked(pairs / 2 + 1)
-    } else {
+    // With an even number of pairs the median lies between two of them, mostly equal ones.
+    let middle = pairs / 2 + 1;
+    let upper = if pairs_at_or_below(canary, baseline, lower) >= middle {
         lower
+    } else {
+        ranked(middle)
     };
     let reach = normal::two_sided_z(level) * sigma;
     let low_rank = (0.5 * pairs as f64 - reach).round().max(1.0) as u128;
