@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 
+use crate::support::SOON;
 use crate::support::admin::{actual, number};
 use crate::support::client::{Client, Version};
 use crate::support::model::{Behaviour, ModelServer};
@@ -18,7 +19,7 @@ const USERS: usize = 2_000;
 /// A running site whose baseline is good.
 struct Scene {
     site: Site,
-    _serin: Serin,
+    serin: Serin,
     _baseline: ModelServer,
 }
 
@@ -33,7 +34,7 @@ impl Scene {
         let serin = site.start().await;
         Self {
             site,
-            _serin: serin,
+            serin,
             _baseline: baseline,
         }
     }
@@ -45,6 +46,28 @@ impl Scene {
         for user in users {
             let reply = client.infer(&format!("user-{user}")).await;
             failures += usize::from(!reply.is_ok_and(|reply| reply.status == 200));
+        }
+        failures
+    }
+
+    /// The same after some failures, but nobody asks before the last failure has been judged; stops when the
+    /// canary is gone. All failures.
+    async fn judged_failures(&self, mut failures: u64, users: std::ops::Range<usize>) -> u64 {
+        let admin = self.site.admin();
+        let mut client = self.site.client(Version::Http1);
+        for user in users {
+            let reply = client.infer(&format!("user-{user}")).await.unwrap();
+            if reply.status != 200 {
+                failures += 1;
+                let status = admin
+                    .status_when("the failure is judged", SOON, |status| {
+                        number(status, "/arms/canary/errors") == failures as f64
+                    })
+                    .await;
+                if actual(&status) == 0.0 {
+                    break;
+                }
+            }
         }
         failures
     }
@@ -88,6 +111,40 @@ async fn a_canary_that_fails_every_request_at_5_percent() {
 async fn a_canary_that_fails_every_request_at_25_percent() {
     // A busy machine serves some more while the decision is on its way.
     broken_canary("weight: 25%", Behaviour::BROKEN, 20).await;
+}
+
+/// What the first-error process needs, when every failure is judged before the next request.
+async fn judged_one_by_one(plan: &str, theory: std::ops::RangeInclusive<u64>) {
+    let canary = ModelServer::start(Behaviour::BROKEN);
+    let scene = Scene::start(canary.address(), plan, |_| {}).await;
+    let failures = scene.judged_failures(0, 0..USERS).await;
+    assert!(theory.contains(&failures), "{failures} failures at {plan}");
+    scene.expect_rolled_back().await;
+}
+
+#[tokio::test]
+async fn five_failures_are_enough_when_judged_one_by_one() {
+    judged_one_by_one("weight: 5%", 5..=5).await;
+    judged_one_by_one("weight: 25%", 5..=5).await;
+    judged_one_by_one("weight: 50%", 9..=12).await;
+}
+
+#[tokio::test]
+async fn failures_before_a_restart_count() {
+    let canary = ModelServer::start(Behaviour::BROKEN);
+    let mut scene = Scene::start(canary.address(), "weight: 5%", |_| {}).await;
+    let mut client = scene.site.client(Version::Http1);
+    let mut asked = 0;
+    while canary.requests() < 3 {
+        client.infer(&format!("user-{asked}")).await.unwrap();
+        asked += 1;
+    }
+    scene.serin.terminate();
+    assert!(scene.serin.ended(SOON).await.success());
+    scene.serin = scene.site.start().await;
+    let failures = scene.judged_failures(3, asked..USERS).await;
+    assert_eq!(failures, 5, "three before the restart, two after");
+    scene.expect_rolled_back().await;
 }
 
 #[tokio::test]
@@ -187,7 +244,7 @@ async fn equal_arms(behaviour: Behaviour, malformed: impl Fn(usize) -> bool, exp
     };
     let admin = site.admin();
     let status = admin
-        .status_when("every request is judged", crate::support::SOON, all_judged)
+        .status_when("every request is judged", SOON, all_judged)
         .await;
     assert_eq!(status["phase"], "Progressing", "{status:#}");
     assert_eq!(actual(&status), 0.5, "{status:#}");
@@ -236,7 +293,7 @@ async fn a_hold_keeps_the_weight_and_says_so() {
     }
     let admin = site.admin();
     let status = admin
-        .status_when("an alarm", crate::support::SOON, |status| {
+        .status_when("an alarm", SOON, |status| {
             status["alarms"]
                 .as_array()
                 .is_some_and(|all| !all.is_empty())

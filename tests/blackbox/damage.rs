@@ -142,3 +142,49 @@ async fn a_damaged_journal_starts_on_baseline_only() {
     });
     assert!(kept, "the damaged journal is kept aside");
 }
+
+#[tokio::test]
+async fn a_full_disk_never_keeps_a_bad_canary_alive() {
+    let baseline = ModelServer::start(Behaviour::GOOD);
+    let canary = ModelServer::start(Behaviour::GOOD);
+    let site = Site::new();
+    let plan = "steps: [{weight: 25%, min_duration: 10m}, {weight: 100%}]";
+    site.configure(&Digits::new(baseline.address(), canary.address(), plan));
+    let config = site.config();
+    let serin = Serin::spawn_on_small_disk(&["run", "-c", config.to_str().unwrap()]);
+    let admin = site.admin();
+    admin.weight(0.25).await;
+
+    serin.fill_disk();
+    canary.behave(Behaviour::BROKEN);
+    let mut client = site.client(Version::Http1);
+    let mut ask = async |users: std::ops::Range<usize>| {
+        let mut failed = 0;
+        for user in users {
+            let reply = client.infer(&format!("user-{user}")).await.unwrap();
+            failed += usize::from(reply.status != 200);
+        }
+        failed
+    };
+    let failed = ask(0..400).await;
+    assert!((5..=40).contains(&failed), "{failed} requests failed");
+    assert_eq!(ask(400..700).await, 0, "the canary is still there");
+    let status = admin
+        .status_when("the trouble is shown", SOON, |status| {
+            status["alarms"].as_array().is_some_and(|alarms| {
+                alarms
+                    .iter()
+                    .any(|alarm| alarm["kind"] == "journal_failing")
+            })
+        })
+        .await;
+    assert_eq!(crate::support::admin::actual(&status), 0.0);
+    assert_ne!(status["phase"], "RolledBack", "it is not on disk yet");
+
+    serin.free_disk();
+    admin.phase("RolledBack").await;
+    serin.kill();
+    let _serin = site.start().await;
+    admin.phase("RolledBack").await;
+    assert_eq!(ask(700..900).await, 0);
+}

@@ -274,3 +274,20 @@ async fn weights_in_the_api_have_units_too() {
     assert_eq!(reply.status, 200, "{reply:?}");
     admin.weight(0.125).await;
 }
+
+#[tokio::test]
+async fn a_script_can_wait_for_the_end() {
+    let plan = "steps: [{weight: 20%, min_duration: 0s}, {weight: 100%, min_duration: 0s}]";
+    let scene = Scene::start(RAMP).await;
+    let site = &scene.site;
+    let wait = ["status", "digits", "--timeout", "200ms"];
+    site.verb_exits(1, &wait).await;
+
+    let mut digits = scene.digits.plan(plan);
+    digits.interval = "100ms";
+    site.configure(&digits);
+    let load = crate::support::load::Load::start(site.http, 2);
+    site.verb_exits(0, &["status", "digits", "--timeout", "20s"])
+        .await;
+    load.stop().await.expect_clean();
+}

@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::eventually;
 
@@ -18,8 +18,24 @@ pub(crate) struct Serin {
 impl Serin {
     /// Starts the binary with these arguments, its output captured.
     pub(crate) fn spawn(arguments: &[&str]) -> Self {
-        let mut child = command()
-            .args(arguments)
+        let mut command = command();
+        command.args(arguments);
+        Self::launch(command)
+    }
+
+    /// The same, prepared for [`fill_disk`](Self::fill_disk): a write that finds no room is an error, not a
+    /// deadly signal.
+    pub(crate) fn spawn_on_small_disk(arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+            .arg(env!("CARGO_BIN_EXE_serin"))
+            .args(arguments);
+        Self::launch(command)
+    }
+
+    fn launch(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -43,8 +59,29 @@ impl Serin {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// From now on it cannot write a byte to any file.
+    pub(crate) fn fill_disk(&self) {
+        self.limit_files(Some(0));
+    }
+
+    /// From now on it can write again.
+    pub(crate) fn free_disk(&self) {
+        self.limit_files(None);
+    }
+
+    fn limit_files(&self, bytes: Option<u64>) {
+        let limit = Rlimit {
+            current: bytes,
+            maximum: None,
+        };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 
     /// Asks it to stop, as an orchestrator does.
