@@ -51,6 +51,8 @@ pub(super) async fn turn(
             order = orders.recv() => match order {
                 Some(Order::Reload(reload)) => control.reload(reload),
                 Some(Order::Stop(done)) => {
+                    // What happened since the last look is evidence too, and must outlive the process.
+                    control.look_at_bell();
                     control.checkpoint();
                     _ = done.send(());
                     return;
