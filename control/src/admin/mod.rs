@@ -1,7 +1,7 @@
 //! How people and machines look in: the admin API, health, metrics and a plain status page.
 //!
-//! It decides nothing. Every question goes over the [`desk`] to the control loop, which owns all state; health
-//! is read from the [`pulse`], so that it can still be told when the control loop hangs. The admin API has a
+//! It decides nothing. Every question goes over the desk to the control loop, which owns all state; health
+//! is read from the pulse, so that it can still be told when the control loop hangs. The admin API has a
 //! thread of its own: a slow reader slows neither a request nor a decision.
 
 pub(crate) mod desk;

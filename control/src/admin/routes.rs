@@ -316,6 +316,9 @@ async fn metrics(office: &Office) -> Response<AdminBody> {
         Ok(Reply::Json(_)) => {}
         Err(error) => tracing::warn!(%error, "metrics without those of the control loop"),
     }
+    let ready = u8::from(office.pulse.ready().is_ok());
+    out.push_str("# HELP serin_ready What /readyz says: 1 when this process should get traffic.\n");
+    out.push_str(&format!("# TYPE serin_ready gauge\nserin_ready {ready}\n"));
     text(PROMETHEUS, out)
 }
 

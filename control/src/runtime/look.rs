@@ -58,13 +58,13 @@ impl Control {
             // Its last numbers stay visible; after a restart they are computed once more.
             if track.report.is_none() {
                 track.judge(now_ms);
-                track.verdict_changed();
+                track.verdict_changed(now_ms);
             }
             return;
         }
         let epoch = track.state.epoch;
         let judgement = track.judge(now_ms).judgement();
-        let changed = track.verdict_changed();
+        let changed = track.verdict_changed(now_ms);
         if let Err(why) = self.apply(name, Event::Judged(Box::new(judgement))) {
             tracing::warn!(rollout = name, why, "a judgement could not be acted on");
         }

@@ -180,7 +180,6 @@ impl Control {
             }
             Reload::Refused(report) => {
                 self.counters.reloads.refused += 1;
-                tracing::warn!(report, "the configuration was refused");
                 self.notify("reload", json!({"result": "refused", "report": report}));
                 self.refused = Some(report);
             }
@@ -188,7 +187,7 @@ impl Control {
                 self.counters.reloads.applied += 1;
                 self.refused = None;
                 self.loaded_at_ms = self.now_ms();
-                tracing::info!(summary, "configuration reloaded");
+                tracing::debug!(summary, "taking over a configuration");
                 self.notify("reload", json!({"result": "applied", "summary": summary}));
                 // The folder stays the one that is locked until a restart.
                 let mut config = config;

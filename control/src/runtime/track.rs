@@ -10,6 +10,9 @@ use tokio::time::Instant;
 use crate::analysis::{Evidence, Recommendation, Report, Rule, Verdict};
 use crate::rollout::State;
 
+/// Between two recorded changes of a verdict.
+const VERDICT_PAUSE_MS: u64 = 1_000;
+
 /// What makes a verdict another one.
 type VerdictKey = (Recommendation, Option<Rule>, Vec<Verdict>);
 
@@ -34,6 +37,7 @@ pub(super) struct Track {
     failures: u64,
     requests: u64,
     verdict: Option<VerdictKey>,
+    verdict_ms: u64,
 }
 
 impl Track {
@@ -51,6 +55,7 @@ impl Track {
             failures: 0,
             requests: 0,
             verdict: None,
+            verdict_ms: 0,
         }
     }
 
@@ -105,18 +110,25 @@ impl Track {
         self.report.insert(report)
     }
 
-    /// Whether the last report says something else than the one this was last asked about.
-    pub(super) fn verdict_changed(&mut self) -> bool {
+    /// Whether the last report says something else than the one this last said yes to; at most once a second,
+    /// since a verdict that flickers under a storm of errors would keep the disk busy.
+    pub(super) fn verdict_changed(&mut self, now_ms: u64) -> bool {
         let Some(report) = &self.report else {
             return false;
         };
+        if now_ms.saturating_sub(self.verdict_ms) < VERDICT_PAUSE_MS {
+            return false;
+        }
         let key = (
             report.recommendation,
             report.breach.as_ref().map(|breach| breach.rule),
             report.guardrails.iter().map(|each| each.verdict).collect(),
         );
         let changed = self.verdict.as_ref() != Some(&key);
-        self.verdict = Some(key);
+        if changed {
+            self.verdict = Some(key);
+            self.verdict_ms = now_ms;
+        }
         changed
     }
 

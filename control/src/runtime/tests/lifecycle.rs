@@ -207,6 +207,29 @@ fn a_reload_takes_all_routes_to_the_new_configuration_at_once() {
 }
 
 #[test]
+fn a_rolled_back_route_that_leaves_and_comes_back_is_still_rolled_back() {
+    let state = tempfile::tempdir().unwrap();
+    let house = House::start(state.path(), &Setup::default());
+    house.break_canary();
+    let apply = |config| {
+        let summary = "edited".to_owned();
+        house.controller.reload(Reload::Applied { config, summary });
+    };
+    let mut without = (*Setup::default().config(state.path())).clone();
+    without.routes.clear();
+    apply(Arc::new(without));
+    eventually("gone", || {
+        house.plane.split("digits").is_none().then_some(())
+    });
+    let answer = ask(house.address(), "GET", "/api/v1/rollouts/digits", &[], "");
+    assert_eq!(answer.status, 404);
+    apply(Setup::default().config(state.path()));
+    let split = eventually("back", || house.plane.split("digits"));
+    assert_eq!(split.share, 0.0);
+    assert_eq!(house.status()["phase"], "RolledBack");
+}
+
+#[test]
 fn a_hand_set_weight_follows_the_file_and_the_guardrails() {
     let state = tempfile::tempdir().unwrap();
     let by_hand = |plan| Setup {
