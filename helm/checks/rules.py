@@ -136,6 +136,10 @@ def _reach(docs, config):
             yield "the policy and the admin API disagree"
         if any(opened.get(ports.get(name), [1]) in (None, []) for name in ("probe", "admin")):
             yield "probe or admin is open to everybody"
+        peers = [peer["podSelector"]["matchLabels"] for peer in opened.get(ports.get("admin"), [])[:1]]
+        tests = [test["metadata"]["labels"] for test in of(docs, "Pod")]
+        if not all(matches(peer, test) for peer in peers for test in tests):
+            yield "the test pod can't reach the admin port"
 
 
 def _selectors(docs):

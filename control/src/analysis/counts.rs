@@ -46,9 +46,12 @@ impl Totals {
         );
     }
 
-    /// Adds another's counts.
+    /// Adds a stage's counts.
     pub(super) fn add(&mut self, counts: &ArmCounts) {
-        self.add_growth(&ArmCounts::default(), counts);
+        sum(&mut self.outcomes, &counts.outcomes);
+        self.unreachable += counts.unreachable;
+        sum(&mut self.requests, &counts.requests.0);
+        sum(&mut self.latency, counts.latency.total.counts());
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -87,6 +90,12 @@ pub(super) type BothTotals = PerArm<Totals>;
 
 pub(super) fn rate(count: u64, of: u64) -> Option<f64> {
     (of > 0).then(|| count as f64 / of as f64)
+}
+
+fn sum(sums: &mut [u64], counts: &[u64]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
+    }
 }
 
 fn grow(sums: &mut [u64], old: &[u64], new: &[u64]) {

@@ -93,8 +93,7 @@ impl Evidence {
         let Some(stage) = self.stages.get_mut(at) else {
             return;
         };
-        let before = stage.arms.clone();
-        if stage.update(snapshot) {
+        if let Some(before) = stage.update(snapshot) {
             let (old, new) = (&before.baseline, &stage.arms.baseline);
             self.totals.baseline.add_growth(old, new);
             let (old, new) = (&before.canary, &stage.arms.canary);

@@ -64,15 +64,14 @@ impl Stage {
         }
     }
 
-    /// Takes over newer counts; says whether anything changed. Counts never shrink: a recorder that started
-    /// over has an epoch of its own.
-    pub(super) fn update(&mut self, snapshot: &StageSnapshot) -> bool {
+    /// Takes over newer counts; the former ones, if anything changed. Counts never shrink: a recorder that
+    /// started over has an epoch of its own.
+    pub(super) fn update(&mut self, snapshot: &StageSnapshot) -> Option<PerArm<ArmCounts>> {
         if snapshot.arms == self.arms || size(&snapshot.arms) < size(&self.arms) {
-            return false;
+            return None;
         }
-        self.arms.clone_from(&snapshot.arms);
         self.effects = None;
-        true
+        Some(std::mem::replace(&mut self.arms, snapshot.arms.clone()))
     }
 
     pub(super) fn effects(&mut self, scale: Scale) -> Effects {
