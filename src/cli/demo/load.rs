@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,11 +32,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What clients saw.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+struct Seen {
     ok: AtomicU64,
     failed: AtomicU64,
     shed: AtomicU64,
     canary: AtomicU64,
+}
+
+/// The clients' book: what is sent from a certain moment on goes to a page of its own, since a request that
+/// was under way then says nothing about what came after.
+#[derive(Debug, Default)]
+struct Book {
+    before: Seen,
+    after: Seen,
+    turned: AtomicBool,
+}
+
+impl Book {
+    /// The page for a request that leaves now.
+    fn page(&self) -> &Seen {
+        if self.turned.load(Relaxed) {
+            &self.after
+        } else {
+            &self.before
+        }
+    }
 }
 
 /// [`Seen`] at one moment.
@@ -58,13 +78,12 @@ impl Tally {
         self.ok + self.failed
     }
 
-    /// What was added since an earlier moment.
-    pub(super) const fn since(self, earlier: Self) -> Self {
+    const fn and(self, other: Self) -> Self {
         Self {
-            ok: self.ok - earlier.ok,
-            failed: self.failed - earlier.failed,
-            shed: self.shed - earlier.shed,
-            canary: self.canary - earlier.canary,
+            ok: self.ok + other.ok,
+            failed: self.failed + other.failed,
+            shed: self.shed + other.shed,
+            canary: self.canary + other.canary,
         }
     }
 }
@@ -72,25 +91,41 @@ impl Tally {
 /// A running load; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Load {
-    seen: Arc<Seen>,
+    book: Arc<Book>,
     task: JoinHandle<()>,
 }
 
 impl Load {
     /// Starts sending to the proxy at this address.
     pub(super) fn start(proxy: SocketAddr, seed: u64) -> Self {
-        let seen = Arc::new(Seen::default());
-        let task = tokio::spawn(send(proxy, seed, Arc::clone(&seen)));
-        Self { seen, task }
+        let book = Arc::new(Book::default());
+        let task = tokio::spawn(send(proxy, seed, Arc::clone(&book)));
+        Self { book, task }
     }
 
     /// What clients saw so far.
     pub(super) fn tally(&self) -> Tally {
+        self.book.before.tally().and(self.book.after.tally())
+    }
+
+    /// From here on, requests that leave are also counted by themselves.
+    pub(super) fn turn_the_page(&self) {
+        self.book.turned.store(true, Relaxed);
+    }
+
+    /// What clients saw of the requests that left since the page was turned.
+    pub(super) fn since_the_turn(&self) -> Tally {
+        self.book.after.tally()
+    }
+}
+
+impl Seen {
+    fn tally(&self) -> Tally {
         Tally {
-            ok: self.seen.ok.load(Relaxed),
-            failed: self.seen.failed.load(Relaxed),
-            shed: self.seen.shed.load(Relaxed),
-            canary: self.seen.canary.load(Relaxed),
+            ok: self.ok.load(Relaxed),
+            failed: self.failed.load(Relaxed),
+            shed: self.shed.load(Relaxed),
+            canary: self.canary.load(Relaxed),
         }
     }
 }
@@ -103,7 +138,7 @@ impl Drop for Load {
 
 type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
-async fn send(proxy: SocketAddr, seed: u64, seen: Arc<Seen>) {
+async fn send(proxy: SocketAddr, seed: u64, book: Arc<Book>) {
     let client: HttpClient = Client::builder(TokioExecutor::new())
         .pool_idle_timeout(Duration::from_secs(20))
         .pool_timer(TokioTimer::new())
@@ -115,11 +150,12 @@ async fn send(proxy: SocketAddr, seed: u64, seen: Arc<Seen>) {
         due += Duration::from_secs_f64(crowd.random.exponential(1.0 / RATE));
         sleep_until(due).await;
         let Ok(place) = Arc::clone(&under_way).try_acquire_owned() else {
-            seen.shed.fetch_add(1, Relaxed);
+            book.page().shed.fetch_add(1, Relaxed);
             continue;
         };
-        let (client, seen, visit) = (client.clone(), Arc::clone(&seen), crowd.visit());
+        let (client, book, visit) = (client.clone(), Arc::clone(&book), crowd.visit());
         tokio::spawn(async move {
+            let seen = book.page();
             let answered = timeout(PATIENCE, infer(&client, proxy, &visit)).await;
             let (good, canary) = answered.ok().flatten().unwrap_or((false, false));
             let counter = if good { &seen.ok } else { &seen.failed };
@@ -229,6 +265,16 @@ mod tests {
         timeout(Duration::from_secs(20), enough).await.unwrap();
         let tally = load.tally();
         assert_eq!((tally.failed, tally.shed, tally.canary), (0, 0, 0));
+        assert_eq!(load.since_the_turn(), Tally::default());
+        load.turn_the_page();
+        let settled = load.tally();
+        let more = async {
+            while load.since_the_turn().requests() < 100 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), more).await.unwrap();
+        assert!(load.tally().requests() >= settled.requests() + 100);
         assert!(server.account().requests >= 100);
     }
 }

@@ -81,14 +81,14 @@ async fn play(stage: &Stage) -> Result<Answer, Failure> {
     )?;
     stage.release_the_bad_one()?;
     let bad = story.follow(&stage.bad, PATIENCE).await?;
-    let settled = stage.load.tally();
+    stage.load.turn_the_page();
     tokio::time::sleep(AFTERWARDS).await;
     let evidence = Evidence {
         good: &good,
         bad: &bad,
         bad_account: stage.bad.server.account(),
         clients: stage.load.tally(),
-        afterwards: stage.load.tally().since(settled),
+        afterwards: stage.load.since_the_turn(),
     };
     print(&evidence.render())?;
     match evidence.shortfall() {
