@@ -255,9 +255,12 @@ fn walk(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        // Not ours: what is built, and `.git` (a folder, or a file in a linked work tree).
+        if ["target", "serin-state", ".git", ".venv"].contains(&name.as_str()) {
+            continue;
+        }
         if path.is_dir() {
-            let generated = ["target", "serin-state", ".git"].contains(&name.as_str());
-            if !generated && !path.is_symlink() {
+            if !path.is_symlink() {
                 found.extend(walk(&path, extensions));
             }
         } else {
