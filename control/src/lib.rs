@@ -9,6 +9,7 @@ pub mod journal;
 pub mod rollout;
 pub mod runtime;
 
+mod driver;
 mod port;
 
 pub use port::{DataPlane, NowMs};

@@ -1,17 +1,13 @@
 //! Doing what `step()` says, in the order it says, and writing it down.
 
-use std::collections::VecDeque;
-
 use serde_json::json;
 
 use super::control::{Control, Failing};
 use super::role::Role;
 use crate::analysis::Evidence;
+use crate::driver;
 use crate::journal::{Entry, Journal, JournalError, Latch, NewDecision, TransitionRow};
-use crate::rollout::{Action, Event, Phase, State, Transition, step};
-
-/// Events that may follow from one; a bound, not a number that is reached.
-const MOST_EVENTS: usize = 16;
+use crate::rollout::{Event, Phase, State, step};
 
 impl Control {
     /// Lets something happen to a rollout.
@@ -23,73 +19,13 @@ impl Control {
             return Ok(());
         };
         let before = (track.state.visible_phase(), track.split.share);
-        let mut outcome = None;
-        let mut events = VecDeque::from([event]);
-        for _ in 0..MOST_EVENTS {
-            let (Some(event), Some(track)) = (events.pop_front(), self.tracks.get(name)) else {
-                break;
-            };
-            let done = match step(&track.state, &event, self.now_ms()) {
-                Ok(transition) => self.carry_out(name, &event, transition, &mut events),
-                Err(refused) => Err(refused.to_string()),
-            };
-            // What follows an event may fail for reasons of its own; the asker asked for the first.
-            outcome.get_or_insert(done);
-        }
+        let done = driver::apply(&mut self.guided(name), event);
         self.tell_change(name, before);
-        outcome.unwrap_or(Ok(()))
-    }
-
-    fn carry_out(
-        &mut self,
-        name: &str,
-        event: &Event,
-        transition: Transition,
-        events: &mut VecDeque<Event>,
-    ) -> Result<(), String> {
-        let Transition { state, actions } = transition;
-        let at = |action| actions.iter().position(|&each| each == action);
-        let (record, install) = (at(Action::Record), at(Action::Install));
-        let raises = record
-            .zip(install)
-            .is_some_and(|(record, install)| record < install);
-        let before = self.tracks.get(name).map(|track| track.state.clone());
-        if !raises {
-            self.enter(name, event, state.clone());
-        }
-        for action in &actions {
-            match action {
-                Action::Install => self.install(),
-                Action::Record => {
-                    let fresh = actions.contains(&Action::BeginEvidence);
-                    let entry = self.entry(name, event, before.as_ref(), &state, fresh);
-                    let written = self.with_journal(|journal| journal.record(&entry));
-                    match self.note_write(written) {
-                        Ok(()) => {
-                            if raises {
-                                self.enter(name, event, state.clone());
-                            }
-                            events.push_back(Event::Journal { ok: true });
-                        }
-                        Err(why) if raises => {
-                            return Err(format!("the journal cannot be written: {why}"));
-                        }
-                        Err(_) => {}
-                    }
-                }
-                Action::BeginEvidence => {
-                    if let Some(track) = self.tracks.get_mut(name) {
-                        track.begin_evidence();
-                    }
-                }
-                Action::TickNow => events.push_back(Event::Tick),
-            }
-        }
-        Ok(())
+        done
     }
 
     /// From now on this is how the rollout stands.
-    fn enter(&mut self, name: &str, event: &Event, state: State) {
+    pub(super) fn enter(&mut self, name: &str, event: &Event, state: State) {
         if let Some(track) = self.tracks.get_mut(name) {
             if state.phase == Phase::RolledBack
                 && track.state.phase != Phase::RolledBack
@@ -136,7 +72,7 @@ impl Control {
     }
 
     /// A transition as it is written down.
-    fn entry(
+    pub(super) fn entry(
         &self,
         name: &str,
         event: &Event,

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::control::Control;
 use super::role::Role;
-use crate::rollout::Event;
+use crate::driver;
 
 impl Control {
     /// An error rang: judge every rollout that something but a success happened to.
@@ -44,51 +44,8 @@ impl Control {
             }
         }
         for name in names {
-            self.judge(&name);
+            driver::look(&mut self.guided(&name));
         }
         self.counters.tick(started.elapsed());
-    }
-
-    fn judge(&mut self, name: &str) {
-        let now_ms = self.now_ms();
-        let Some(track) = self.tracks.get_mut(name) else {
-            return;
-        };
-        if !track.state.is_watched() {
-            // Its last numbers stay visible; after a restart they are computed once more.
-            if track.report.is_none() {
-                track.judge(now_ms);
-                track.verdict_changed(now_ms);
-            }
-            return;
-        }
-        let epoch = track.state.epoch;
-        let judgement = track.judge(now_ms).judgement();
-        let changed = track.verdict_changed(now_ms);
-        if let Err(why) = self.apply(name, Event::Judged(Box::new(judgement))) {
-            tracing::warn!(rollout = name, why, "a judgement could not be acted on");
-        }
-        let moved = self
-            .tracks
-            .get(name)
-            .is_none_or(|track| track.state.epoch != epoch);
-        if changed && !moved {
-            self.decide(name, "verdict");
-        }
-        self.freeze_reference(name);
-    }
-
-    /// Once enough of baseline was seen, later latencies are ranked against it.
-    fn freeze_reference(&mut self, name: &str) {
-        let reference = self
-            .tracks
-            .get(name)
-            .filter(|track| track.state.reference.is_none() && track.state.is_watched())
-            .and_then(|track| track.evidence.due_reference());
-        if let Some(reference) = reference
-            && let Err(why) = self.apply(name, Event::ReferenceFrozen(reference))
-        {
-            tracing::warn!(rollout = name, why, "the latency reference is not in force");
-        }
     }
 }

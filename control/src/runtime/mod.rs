@@ -16,6 +16,7 @@ mod act;
 mod answer;
 mod control;
 mod controller;
+mod guided;
 mod look;
 mod metrics;
 mod restore;

@@ -4,7 +4,6 @@
 //! canary that fails every request cannot keep operators waiting.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -12,9 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use super::control::Control;
 use super::controller::Reload;
 use crate::admin::desk::Ask;
-
-/// Between two looks that the bell asked for.
-const BELL_PAUSE: Duration = Duration::from_millis(2);
+use crate::driver::BELL_PAUSE;
 
 /// What the process itself says to the control loop.
 #[derive(Debug)]
