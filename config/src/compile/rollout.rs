@@ -47,8 +47,8 @@ pub(crate) const ANALYSIS: Analysis = Analysis {
     alpha: 0.05,
     warmup: Duration::from_secs(60),
 };
-/// A step is watched for a minute unless told otherwise.
-pub(crate) const MIN_DURATION: Duration = Duration::from_secs(60);
+/// Evidence decides when a step is left; who wants to watch a daily pattern says how long.
+pub(crate) const MIN_DURATION: Duration = Duration::ZERO;
 /// A sign of life: silence is no reason to go on. How much evidence is enough is the analysis' question.
 pub(crate) const MIN_SAMPLES: u64 = 20;
 

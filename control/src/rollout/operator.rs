@@ -133,7 +133,7 @@ fn set_weight(draft: &mut Draft<'_>, weight: f64, command: &Command) -> Result<(
     draft.set_weight(weight, 0.0);
     draft.restart_step(position(&draft.next, weight));
     draft.next.paused = Some(Override::Weight(weight));
-    let did = format!("weight set to {} %", weight * 100.0);
+    let did = format!("weight set to {}%", weight * 100.0);
     draft.enter_phase(Phase::Paused, said(command, &did));
     Ok(())
 }

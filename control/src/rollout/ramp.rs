@@ -65,7 +65,8 @@ pub(super) fn go_on(draft: &mut Draft<'_>, reason: &str) {
                 .is_some_and(|step| step.requires_approval);
             if wants_approval {
                 draft.next.paused = None;
-                draft.enter_phase(Phase::WaitingApproval, waiting_for(index));
+                let reason = waiting_for(&draft.next, index);
+                draft.enter_phase(Phase::WaitingApproval, reason);
             } else {
                 draft.enter_step(index, reason);
             }
@@ -74,8 +75,16 @@ pub(super) fn go_on(draft: &mut Draft<'_>, reason: &str) {
     }
 }
 
-fn waiting_for(index: usize) -> String {
-    format!("step {index} wants approval before it is entered")
+fn waiting_for(state: &State, index: usize) -> String {
+    format!(
+        "{} wants approval before it is entered",
+        ordinal(state, index)
+    )
+}
+
+/// A step as people count: `step 3 of 4`.
+fn ordinal(state: &State, index: usize) -> String {
+    format!("step {} of {}", index + 1, state.spec.steps().len())
 }
 
 /// Follows the weight that is set by hand in the config.
@@ -168,8 +177,9 @@ fn is_exposed(state: &State) -> bool {
 
 fn passed(state: &State, judgement: &Judgement) -> String {
     format!(
-        "step {} passed after {} canary requests",
-        state.step, judgement.step_canary_requests
+        "{} passed after {} canary requests",
+        ordinal(state, state.step),
+        judgement.step_canary_requests
     )
 }
 
@@ -195,8 +205,8 @@ fn blocked(state: &State, judgement: &Judgement, now_ms: u64) -> Option<String> 
         .is_some_and(|limit| elapsed > millis(limit))
     {
         return Some(format!(
-            "step {} is stuck: it did not pass within its max_duration; promote, set-weight or abort",
-            state.step
+            "{} is stuck: it did not pass within its max_duration; promote, set-weight or abort",
+            ordinal(state, state.step)
         ));
     }
     if judgement.step_canary_requests < wanted {

@@ -25,7 +25,7 @@ use crate::term::{Paint, print};
   serin status digits -w             live
   serin status digits --timeout 30m  wait until healthy (exit 0) or taken back (exit 1)")]
 pub(crate) struct StatusVerb {
-    /// The rollout; without it, every one.
+    /// The rollout; may be left out when there is only one, else shows every one.
     rollout: Option<String>,
     /// Go on showing, until interrupted (or until the end, with --timeout).
     #[arg(short, long)]
@@ -45,7 +45,7 @@ impl StatusVerb {
             return watch::follow(&client, &self).await;
         }
         let rollouts = ask(&client, self.rollout.as_deref()).await?;
-        print(&show(&rollouts, self.output, self.rollout.is_some())?)?;
+        print(&show(&rollouts, self.output)?)?;
         answer(&read(&rollouts)?)
     }
 }
@@ -58,10 +58,10 @@ async fn ask(client: &AdminClient, named: Option<&str>) -> Result<Vec<Value>, As
     }
 }
 
-/// One rollout is printed as an object, all of them as a list.
-fn show(rollouts: &[Value], output: Output, named: bool) -> Result<String, Failure> {
+/// One rollout is printed as an object, named or not; several as a list.
+fn show(rollouts: &[Value], output: Output) -> Result<String, Failure> {
     Ok(match (output, rollouts) {
-        (Output::Json, [only]) if named => format!("{only:#}\n"),
+        (Output::Json, [only]) => format!("{only:#}\n"),
         (Output::Json, rollouts) => format!("{:#}\n", Value::from(rollouts)),
         (Output::Text, rollouts) => {
             let paint = Paint::stdout();
@@ -122,17 +122,12 @@ mod tests {
     }
 
     #[test]
-    fn one_named_rollout_is_an_object_in_json() {
-        let rollouts = [serde_json::json!({"name": "digits"})];
-        assert!(
-            show(&rollouts, Output::Json, true)
-                .unwrap()
-                .starts_with('{')
-        );
-        assert!(
-            show(&rollouts, Output::Json, false)
-                .unwrap()
-                .starts_with('[')
-        );
+    fn one_rollout_is_an_object_in_json() {
+        let rollout = |name: &str| serde_json::json!({"name": name});
+        let one = show(&[rollout("digits")], Output::Json).unwrap();
+        assert!(one.starts_with('{'), "{one}");
+        let two = show(&[rollout("digits"), rollout("letters")], Output::Json).unwrap();
+        assert!(two.starts_with('['), "{two}");
+        assert_eq!(show(&[], Output::Json).unwrap(), "[]\n");
     }
 }

@@ -82,7 +82,6 @@ async fn look(
 /// How changes are shown.
 struct Viewer {
     style: Style,
-    named: bool,
     output: Output,
     last: Option<String>,
     has_shown: bool,
@@ -106,7 +105,6 @@ impl Viewer {
         };
         Self {
             style,
-            named: verb.rollout.is_some(),
             output: verb.output,
             last: None,
             has_shown: false,
@@ -118,7 +116,7 @@ impl Viewer {
         match &mut self.style {
             Style::Quiet => {
                 // The JSON of the end is printed as it was answered.
-                self.last = Some(show(rollouts, self.output, self.named)?);
+                self.last = Some(show(rollouts, self.output)?);
             }
             Style::Live(screen, paint) => {
                 let tables: Vec<_> = statuses
