@@ -3,7 +3,7 @@
 //! A lease that is dropped before that cancels the exchange: an HTTP/1.1 connection is cut, since it can't be
 //! used again; on HTTP/2 dropping the response resets its stream.
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
@@ -26,6 +26,10 @@ pub(crate) struct Lease {
     /// `None` once it was given back.
     connection: Option<Connection>,
     is_reused: bool,
+    /// The answer was a 500. Python's model servers (uvicorn: MLServer, vLLM, KServe) close the connection a moment
+    /// after the answer to a request that raised an error, without having said so; whoever reuses it in that moment
+    /// gets nothing, and a POST can't be sent again. So it is not reused.
+    is_doubtful: bool,
 }
 
 /// Why a request got no response head.
@@ -44,6 +48,7 @@ impl Lease {
             booking,
             connection: Some(connection),
             is_reused,
+            is_doubtful: false,
         }
     }
 
@@ -68,6 +73,9 @@ impl Lease {
                 });
             }
         };
+        if let Ok(response) = &sent {
+            self.is_doubtful = response.status() == StatusCode::INTERNAL_SERVER_ERROR;
+        }
         sent.map_err(|mut failed| {
             let request = failed.take_message().map(Box::new);
             let error = failed.into_error();
@@ -86,10 +94,10 @@ impl Lease {
     /// The response has ended: its connection may serve the next exchange, if the request has ended too.
     pub(crate) fn give_back(mut self, request_has_ended: bool) {
         match self.connection.take() {
-            Some(Connection::Http1 { sender, probe }) if request_has_ended => {
+            Some(Connection::Http1 { sender, probe }) if request_has_ended && !self.is_doubtful => {
                 self.booking.upstream().keep(sender, probe);
             }
-            // Closes when the rest of the request was sent.
+            // Closes when all of the request was sent.
             Some(Connection::Http1 { .. } | Connection::Http2(_)) | None => {}
         }
     }

@@ -120,6 +120,25 @@ async fn what_is_no_response_is_a_bad_gateway() {
     }
 }
 
+/// Uvicorn closes the connection after the answer to a request that raised an error, and doesn't say so: whatever
+/// was sent there meanwhile is lost, and a POST can't be sent again.
+#[tokio::test]
+async fn a_connection_that_answered_500_is_not_used_again() {
+    let server = raw_upstream(|mut stream| async move {
+        read_head(&mut stream).await;
+        let answer = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 1\r\n\r\nx";
+        let _ = stream.write_all(answer).await;
+        read_head(&mut stream).await;
+    });
+    let proxy = canary(server.await, Protocol::Http1).await;
+    let mut client = proxy.http1().await;
+    for _ in 0..3 {
+        let response = client.send_request(post("/", empty())).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(text(response).await, "x");
+    }
+}
+
 /// A gRPC call's answer: how it ends is said in its path.
 async fn grpc_server() -> std::net::SocketAddr {
     upstream(|request: Request<Incoming>| async move {
