@@ -1,7 +1,12 @@
 //! A TCP stream that its owner can still look at while a codec reads and writes it.
 //!
 //! The codec holds one handle for as long as it serves the connection; a [`Probe`] beside it can see whether the
-//! peer hung up, and cut the connection, without keeping it open.
+//! peer hung up, and cut the connection, without keeping it open. [`Stream`](stream::Stream) is what codecs
+//! read and write: the socket itself, or TLS on it.
+
+mod stream;
+
+pub(crate) use stream::Stream;
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -20,7 +25,11 @@ pub(crate) struct Socket(Rc<TcpStream>);
 
 /// A handle that doesn't keep the connection open.
 #[derive(Clone, Debug)]
-pub(crate) struct Probe(Weak<TcpStream>);
+pub(crate) struct Probe {
+    stream: Weak<TcpStream>,
+    /// What is written here reaches the peer as it is.
+    is_plain: bool,
+}
 
 impl Socket {
     /// Takes over a connected stream; small writes leave at once.
@@ -31,7 +40,10 @@ impl Socket {
 
     /// A second look at this connection.
     pub(crate) fn probe(&self) -> Probe {
-        Probe(Rc::downgrade(&self.0))
+        Probe {
+            stream: Rc::downgrade(&self.0),
+            is_plain: true,
+        }
     }
 
     /// The stream itself.
@@ -43,7 +55,7 @@ impl Socket {
 impl Probe {
     /// Whether an idle connection can be used again: still open, and nothing came that nobody asked for.
     pub(crate) fn is_quiet(&self) -> bool {
-        let Some(stream) = self.0.upgrade() else {
+        let Some(stream) = self.stream.upgrade() else {
             return false;
         };
         let mut byte = [MaybeUninit::uninit()];
@@ -53,9 +65,12 @@ impl Probe {
         }
     }
 
-    /// Says a last word, if it can be said at once, to a client that waits for nothing else.
+    /// Says a last word, if it can be said at once, to a client that waits for nothing else. Nothing is said
+    /// past TLS.
     pub(crate) fn say(&self, word: &[u8]) {
-        if let Some(stream) = self.0.upgrade() {
+        if self.is_plain
+            && let Some(stream) = self.stream.upgrade()
+        {
             // Who doesn't listen misses it.
             let _ = stream.try_write(word);
         }
@@ -63,7 +78,7 @@ impl Probe {
 
     /// Ends the connection both ways, whoever still holds it.
     pub(crate) fn cut(&self) {
-        if let Some(stream) = self.0.upgrade() {
+        if let Some(stream) = self.stream.upgrade() {
             // It may be gone already, which is just as well.
             let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
         }

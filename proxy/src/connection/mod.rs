@@ -6,6 +6,7 @@
 //! requests in flight.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::{Instant, sleep_until};
 
 use crate::exchange;
-use crate::socket::{Probe, Socket};
+use crate::socket::{Probe, Socket, Stream};
 use crate::upstream::SameThread;
 use crate::worker::{Desk, Handover, InFlight};
 
@@ -53,28 +54,41 @@ const LONGEST_TARGET: usize = 64 * 1024;
 /// Heads are read into buffers of at least this.
 const SMALLEST_BUFFER: usize = 64 * 1024;
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The socket's address.
+    pub(crate) ip: IpAddr,
+    /// Whether the connection is encrypted.
+    pub(crate) is_secure: bool,
+}
+
 /// Serves a connection to its end.
 pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
     let _seat = handover.seat;
-    let peer = handover.peer.ip();
     let socket = tokio::net::TcpStream::from_std(handover.stream).and_then(Socket::new);
     let Ok(socket) = socket else {
         return;
     };
+    let mut stream = Stream::Plain(socket);
     let patience = desk.with_limits(|limits| Patience {
         head: limits.header_timeout,
         idle: limits.idle_timeout,
     });
     let opening = tokio::select! {
-        opening = preface::read(&socket, &patience) => opening,
+        opening = preface::read(&mut stream, &patience) => opening,
         () = too_late(&desk) => None,
     };
     let Some((protocol, start)) = opening else {
         return;
     };
     let activity = Rc::new(Activity::new(protocol == Protocol::Http1));
-    let probe = socket.probe();
-    let stream = TokioIo::new(ClientStream::new(socket, start, Rc::clone(&activity)));
+    let peer = Peer {
+        ip: handover.peer.ip(),
+        is_secure: stream.is_tls(),
+    };
+    let probe = stream.probe();
+    let stream = TokioIo::new(ClientStream::new(stream, start, Rc::clone(&activity)));
     let service = {
         let (desk, activity) = (Rc::clone(&desk), Rc::clone(&activity));
         service_fn(move |request: Request<Incoming>| {

@@ -1,10 +1,13 @@
 //! Which protocol a connection speaks: its first bytes tell.
 
+use std::future::poll_fn;
+
 use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::activity::Patience;
-use crate::socket::Socket;
+use crate::socket::Stream;
 
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -23,9 +26,9 @@ pub(super) enum Protocol {
 }
 
 /// Reads until the protocol is known: it, and the bytes read. `None` when the client left, or took too long.
-pub(super) async fn read(socket: &Socket, patience: &Patience) -> Option<(Protocol, Bytes)> {
+pub(super) async fn read(stream: &mut Stream, patience: &Patience) -> Option<(Protocol, Bytes)> {
     let mut start = BytesMut::new();
-    if !timeout(patience.idle, more(socket, &mut start))
+    if !timeout(patience.idle, more(stream, &mut start))
         .await
         .ok()?
     {
@@ -33,7 +36,7 @@ pub(super) async fn read(socket: &Socket, patience: &Patience) -> Option<(Protoc
     }
     let rest = async {
         while start.len() < HTTP2.len() && HTTP2.starts_with(&start) {
-            if !more(socket, &mut start).await {
+            if !more(stream, &mut start).await {
                 return None;
             }
         }
@@ -49,19 +52,12 @@ pub(super) async fn read(socket: &Socket, patience: &Patience) -> Option<(Protoc
 }
 
 /// Whether anything more came.
-async fn more(socket: &Socket, into: &mut BytesMut) -> bool {
+async fn more(stream: &mut Stream, into: &mut BytesMut) -> bool {
     /// Most heads fit.
     const FIRST_READ: usize = 4096;
-    let stream = socket.stream();
-    loop {
-        if stream.readable().await.is_err() {
-            return false;
-        }
-        into.reserve(FIRST_READ);
-        match stream.try_read_buf(into) {
-            Ok(count) => return count > 0,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return false,
-        }
+    if poll_fn(|cx| stream.poll_readable(cx)).await.is_err() {
+        return false;
     }
+    into.reserve(FIRST_READ);
+    stream.read_buf(into).await.is_ok_and(|count| count > 0)
 }

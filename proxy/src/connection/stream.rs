@@ -1,4 +1,4 @@
-//! A client's socket as the codec sees it: what was read to find the protocol comes first, and what passes is
+//! A client's connection as the codec sees it: what was read to find the protocol comes first, and what passes is
 //! noted.
 
 use std::io;
@@ -10,18 +10,18 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Activity;
-use crate::socket::Socket;
+use crate::socket::Stream;
 
 pub(super) struct ClientStream {
-    socket: Socket,
+    stream: Stream,
     start: Bytes,
     activity: Rc<Activity>,
 }
 
 impl ClientStream {
-    pub(super) const fn new(socket: Socket, start: Bytes, activity: Rc<Activity>) -> Self {
+    pub(super) const fn new(stream: Stream, start: Bytes, activity: Rc<Activity>) -> Self {
         Self {
-            socket,
+            stream,
             start,
             activity,
         }
@@ -50,7 +50,7 @@ impl AsyncRead for ClientStream {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
             self.activity.received();
         }
@@ -64,7 +64,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write(cx, buf);
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.note(written)
     }
 
@@ -73,7 +73,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.note(written)
     }
 
@@ -82,10 +82,10 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

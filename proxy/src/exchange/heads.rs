@@ -11,6 +11,7 @@ use serin_config::model::{Backend, Expose};
 use serin_stats::snapshot::Arm;
 
 use super::fields::{strip_hop_by_hop, strip_ours, takes_trailers};
+use crate::connection::Peer;
 use crate::error::Failure;
 use crate::identity::{Identity, RequestId, is_traceparent};
 use crate::upstream::Wire;
@@ -26,8 +27,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-serin-request-id");
 
 /// What a request's head needs on its way to the upstream.
 pub(crate) struct Outbound<'a> {
-    /// The client's address.
-    pub(crate) peer: IpAddr,
+    /// The client.
+    pub(crate) peer: Peer,
     /// Whom the client asked for; the endpoint itself when it didn't say.
     pub(crate) host: HeaderValue,
     /// Our id for the request.
@@ -46,9 +47,10 @@ impl Outbound<'_> {
         let headers = &mut head.headers;
         strip_hop_by_hop(headers);
         append(headers, VIA, via);
-        append_address(headers, self.peer);
+        append_address(headers, self.peer.ip);
+        let scheme = if self.peer.is_secure { "https" } else { "http" };
         if !headers.contains_key(FORWARDED_PROTO) {
-            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
         }
         if !headers.contains_key(FORWARDED_HOST) {
             headers.insert(FORWARDED_HOST, self.host.clone());

@@ -5,7 +5,6 @@
 //! goes on, [`upload`] is the body on its way there and [`reply`] the body on its way back. What a request is
 //! counted as is decided in [`observe`](crate::observe).
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use serin_stats::snapshot::{Arm, Outcome};
 
+use crate::connection::Peer;
 use crate::error::{Blame, Failure};
 use crate::identity::RequestId;
 use crate::observe::{Arrival, Relay, Ticket, grpc};
@@ -43,7 +43,7 @@ use reply::Source;
 struct Exchange<'d> {
     desk: &'d Desk,
     rules: &'d Rules,
-    peer: IpAddr,
+    peer: Peer,
     arrival: Arrival,
     request_id: RequestId,
     is_call: bool,
@@ -58,7 +58,7 @@ struct Refused {
 /// Serves one request.
 pub(crate) async fn serve(
     desk: Rc<Desk>,
-    peer: IpAddr,
+    peer: Peer,
     in_flight: InFlight,
     request: Request<Incoming>,
 ) -> Response<Reply> {
@@ -161,7 +161,7 @@ impl Exchange<'_> {
             path: head.uri.path(),
             query: head.uri.query(),
             body: ahead.seen(),
-            peer: self.peer,
+            peer: self.peer.ip,
             request_id: self.request_id.as_str(),
         }
     }

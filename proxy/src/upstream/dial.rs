@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::error::Failure;
 use crate::exchange::Upload;
-use crate::socket::{Probe, Socket};
+use crate::socket::{Probe, Socket, Stream};
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +51,11 @@ pub(crate) async fn http1(
     endpoint: &Endpoint,
     limit: Duration,
 ) -> Result<(http1::SendRequest<Upload>, Probe), Failure> {
-    let socket = connect(endpoint, limit).await?;
-    let probe = socket.probe();
+    let stream = connect(endpoint, limit).await?;
+    let probe = stream.probe();
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER)
-        .handshake(TokioIo::new(socket))
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Connect(error.to_string()))?;
     tokio::task::spawn_local(async move {
@@ -71,7 +71,7 @@ pub(crate) async fn http2(
     endpoint: &Endpoint,
     limit: Duration,
 ) -> Result<http2::SendRequest<Upload>, Failure> {
-    let socket = connect(endpoint, limit).await?;
+    let stream = connect(endpoint, limit).await?;
     let (sender, connection) = http2::Builder::new(SameThread)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -79,7 +79,7 @@ pub(crate) async fn http2(
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PING_TIMEOUT)
-        .handshake(TokioIo::new(socket))
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Failure::Connect(error.to_string()))?;
     tokio::task::spawn_local(async move {
@@ -91,13 +91,14 @@ pub(crate) async fn http2(
 }
 
 /// Names are looked up at every connect, and all their addresses tried in turn.
-async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Socket, Failure> {
+async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Stream, Failure> {
     let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
     let stream = timeout(limit, connecting)
         .await
         .map_err(|_| Failure::ConnectLate)?
         .map_err(of_connect)?;
-    Socket::new(stream).map_err(of_connect)
+    let socket = Socket::new(stream).map_err(of_connect)?;
+    Ok(Stream::Plain(socket))
 }
 
 fn of_connect(error: io::Error) -> Failure {

@@ -1,0 +1,139 @@
+//! A connection as codecs read and write it: a socket, or TLS on one.
+//!
+//! One type for clients and upstreams and for both codecs, so that nothing above has to know. The handshake is
+//! over when a stream is made; it belongs to [`tls`](crate::tls) and to dialling.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use rustls::CommonState;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsStream;
+
+use super::{Probe, Socket};
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// Bytes as they are.
+    Plain(Socket),
+    /// TLS, after its handshake.
+    #[expect(dead_code, reason = "nobody shakes hands yet")]
+    Tls(Box<TlsStream<Socket>>),
+}
+
+impl Stream {
+    /// A second look at this connection.
+    pub(crate) fn probe(&self) -> Probe {
+        match self {
+            Self::Plain(socket) => socket.probe(),
+            Self::Tls(stream) => Probe {
+                is_plain: false,
+                ..stream.get_ref().0.probe()
+            },
+        }
+    }
+
+    /// Whether the connection is encrypted.
+    pub(crate) const fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// The protocol that both ends agreed on in the handshake (ALPN).
+    #[expect(dead_code, reason = "nobody shakes hands yet")]
+    pub(crate) fn agreed_protocol(&self) -> Option<&[u8]> {
+        self.tls()?.alpn_protocol()
+    }
+
+    /// Waits until a read would bring something: bytes, the end, or an error. Holds no buffer meanwhile.
+    pub(crate) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => socket.stream().poll_read_ready(cx),
+            // What was decrypted already makes no socket readable: the read itself has to say.
+            Self::Tls(stream) => {
+                ready!(Pin::new(stream.as_mut()).poll_fill_buf(cx))?;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+
+    /// Reads what is there: `WouldBlock` when there is nothing. Who goes on waiting polls afterwards: no wake-up
+    /// was arranged.
+    #[expect(dead_code, reason = "hyper's codecs poll")]
+    pub(crate) fn try_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.stream().try_read(buf),
+            Self::Tls(stream) => {
+                let mut buf = ReadBuf::new(buf);
+                let mut nobody = Context::from_waker(Waker::noop());
+                match Pin::new(stream.as_mut()).poll_read(&mut nobody, &mut buf) {
+                    Poll::Ready(result) => result.map(|()| buf.filled().len()),
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+        }
+    }
+
+    fn tls(&self) -> Option<&CommonState> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => Some(stream.get_ref().1),
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
