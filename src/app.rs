@@ -1,7 +1,8 @@
 //! From a configuration to running parts, and back to silence: the one place that sees both wings.
 //!
-//! **Start.** The listeners are bound first and answer 503; the controller then restores every rollout from the
-//! journal and installs the first split, which makes the process ready; last the file is watched.
+//! **Start.** The listeners are opened first, or taken over from the process that serves now, and connections wait
+//! in the kernel's queue; the controller then restores every rollout from the journal and installs the first split,
+//! which makes the process ready; last the file is watched.
 //!
 //! **Stop.** `/readyz` turns false, so that nobody sends new traffic; the file is watched no longer; the data
 //! plane closes its listeners and finishes what is in flight, while the control loop still watches and may
@@ -22,6 +23,8 @@ use serin_proxy::{BindError, Clock, DataPlane};
 use serin_stats::snapshot::Snapshot;
 use serin_stats::split::Split;
 use tokio::sync::Notify;
+
+use crate::descriptors;
 
 /// Everything that runs.
 pub(crate) struct App {
@@ -52,6 +55,7 @@ impl App {
     pub(crate) fn start(path: &Path) -> Result<Self, StartError> {
         let loaded = serin_config::load(path).map_err(StartError::Config)?;
         warn_of(&loaded);
+        descriptors::warn_if_few(descriptors::raise(), loaded.config.limits.max_connections);
         let clock = Clock::start();
         let bell = Arc::new(Notify::new());
         let plane = DataPlane::start(&loaded.config, Arc::clone(&bell), clock)?;

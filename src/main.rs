@@ -5,6 +5,7 @@
 mod app;
 mod cli;
 mod client;
+mod descriptors;
 mod logging;
 mod signals;
 mod term;

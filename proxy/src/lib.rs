@@ -15,6 +15,7 @@ mod observe;
 mod plane;
 pub mod route;
 mod socket;
+mod succession;
 mod upstream;
 mod worker;
 

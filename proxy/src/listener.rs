@@ -2,11 +2,16 @@
 //!
 //! One thread accepts for all listeners: a cost per connection, not per request, and better than letting the
 //! kernel spread connections over workers that may be busy. When there is no room, or no file descriptor,
-//! clients wait in the kernel's queue; nothing spins. When it is told to stop, what is queued is still taken:
-//! closing a listener resets what waits on it.
+//! clients wait in the kernel's queue; nothing spins. They also wait there until the first rules are in force.
+//!
+//! Closing a listening socket resets what is queued on it. So a socket is shared with the process that follows
+//! ([`crate::succession`]), and whoever leaves leaves the queue to the other; without one, what is queued is
+//! taken before the socket is closed.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +24,7 @@ use tokio::task::coop::unconstrained;
 
 use crate::gauge::Gauges;
 use crate::plane::{Phase, Shared, Signal};
+use crate::succession::{self, Heirloom, Holders, Inheritance, Source};
 use crate::worker::Handover;
 
 /// Connections that the kernel completes before we accept them.
@@ -42,8 +48,56 @@ pub enum BindError {
     Thread(io::Error),
 }
 
+/// A listening socket.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    source: Source,
+}
+
+impl Listener {
+    /// Takes over what others opened, and binds the rest.
+    pub(crate) fn open_all(
+        addresses: &[SocketAddr],
+        inheritance: &mut Inheritance,
+    ) -> Result<Vec<Self>, BindError> {
+        let mut managed = succession::from_manager();
+        let open = |&address: &SocketAddr| {
+            let (socket, source) = if let Some(socket) = managed.remove(&address) {
+                (socket, Source::Manager)
+            } else if let Some(socket) = inheritance.take(address) {
+                (socket, Source::Process)
+            } else {
+                (bind(address)?, Source::Bound)
+            };
+            // The real port, where the configuration leaves it to the system.
+            let address = socket.local_addr().map_err(BindError::Thread)?;
+            Ok(Self {
+                socket,
+                address,
+                source,
+            })
+        };
+        addresses.iter().map(open).collect()
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn heirloom(&self, holders: &Rc<Holders>) -> io::Result<Heirloom> {
+        Ok(Heirloom {
+            address: self.address,
+            socket: self.socket.try_clone()?.into(),
+            holders: Rc::clone(holders),
+        })
+    }
+}
+
 /// Binds a listener. Another process may listen on the same address, so that it can take over.
-pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
     let bind = || {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -64,31 +118,52 @@ pub(crate) struct Acceptor {
     pub(crate) shared: Arc<Shared>,
     /// By worker.
     pub(crate) workers: Box<[mpsc::Sender<Handover>]>,
+    /// Where the process that follows finds the listeners.
+    pub(crate) state: PathBuf,
+    /// Tells the process before that this one accepts.
+    pub(crate) bond: Option<UnixStream>,
 }
 
 /// Accepts on all listeners until told to stop.
 pub(crate) async fn run(
-    acceptor: Acceptor,
-    listeners: Vec<TcpListener>,
+    mut acceptor: Acceptor,
+    listeners: Vec<Listener>,
     signal: watch::Receiver<Signal>,
 ) {
+    let _bond = acceptor.bond.take();
     let acceptor = Rc::new(acceptor);
-    let tasks: Vec<_> = listeners
-        .into_iter()
-        .map(|listener| {
-            let (acceptor, signal) = (Rc::clone(&acceptor), signal.clone());
-            tokio::task::spawn_local(async move { acceptor.accept_all(listener, signal).await })
-        })
-        .collect();
+    let mut heirlooms = Vec::new();
+    let mut tasks = Vec::new();
+    for listener in listeners {
+        let holders = Rc::new(Holders::new(listener.source));
+        match listener.heirloom(&holders) {
+            Ok(heirloom) => heirlooms.push(heirloom),
+            Err(error) => tracing::warn!(%error, "a listener cannot be handed over"),
+        }
+        let (acceptor, signal) = (Rc::clone(&acceptor), signal.clone());
+        tasks.push(tokio::task::spawn_local(async move {
+            acceptor.accept_all(listener.socket, &holders, signal).await;
+        }));
+    }
+    let state = acceptor.state.clone();
+    let offering = tokio::task::spawn_local(succession::offer(state, heirlooms));
     for task in tasks {
         if let Err(error) = task.await {
             tracing::error!(%error, "a listener ended");
         }
     }
+    offering.abort();
+    // With it the last handles of the sockets are closed.
+    _ = offering.await;
 }
 
 impl Acceptor {
-    async fn accept_all(&self, listener: TcpListener, mut signal: watch::Receiver<Signal>) {
+    async fn accept_all(
+        &self,
+        listener: TcpListener,
+        holders: &Holders,
+        mut signal: watch::Receiver<Signal>,
+    ) {
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -96,6 +171,11 @@ impl Acceptor {
                 return;
             }
         };
+        let ruled = |_: &Signal| self.shared.rules.load().is_some();
+        let begun = signal.wait_for(|signal| ruled(signal) || signal.phase != Phase::Serving);
+        if begun.await.is_err() {
+            return;
+        }
         let mut failures = 0_u32;
         loop {
             let accepted = tokio::select! {
@@ -117,6 +197,12 @@ impl Acceptor {
                     tokio::time::sleep(BREATHER).await;
                 }
             }
+        }
+        if holders.remain() {
+            return;
+        }
+        if holders.are_none() {
+            refuse(&listener);
         }
         while let Some(Ok((stream, peer))) = unconstrained(listener.accept()).now_or_never() {
             self.hand_over(stream, peer);
@@ -146,6 +232,21 @@ impl Acceptor {
             tracing::warn!(worker, "a worker takes no connections; one was closed");
         }
     }
+}
+
+/// Lets nobody join the queue any more, so that it can be emptied and closed without a reset in between: who
+/// comes now is refused, or answered by another process on this address, when it tries again.
+fn refuse(listener: &tokio::net::TcpListener) {
+    #[cfg(target_os = "linux")]
+    {
+        /// `BPF_RET | BPF_K` with 0: a packet filter that takes nothing.
+        const NOTHING: socket2::SockFilter = socket2::SockFilter::new(0x06, 0, 0, 0);
+        if let Err(error) = socket2::SockRef::from(listener).attach_filter(&[NOTHING]) {
+            tracing::debug!(%error, "the queue cannot be closed before it is emptied");
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = listener;
 }
 
 /// The client left before it was accepted, or the network failed it (accept(2)).

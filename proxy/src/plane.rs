@@ -1,7 +1,7 @@
 //! The data plane as the rest of the house sees it: started once, told the rules, asked what happened, drained.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Clock;
 use crate::gauge::Gauges;
-use crate::listener::{self, Acceptor, BindError};
+use crate::listener::{self, Acceptor, BindError, Listener};
 use crate::measure::Measurements;
 use crate::measure::exposition::Family;
 use crate::route::Table;
+use crate::succession::Inheritance;
 use crate::worker::{self, Desk};
 
 /// Connections that may wait to be taken by one worker.
@@ -83,21 +84,16 @@ pub(crate) enum Phase {
 }
 
 impl DataPlane {
-    /// Binds the listeners and starts the threads. Requests get 503 until the first [`install`](Self::install).
+    /// Opens the listeners, or takes them over from the process that serves now, and starts the threads.
+    /// Connections wait in the kernel's queue until the first [`install`](Self::install).
     ///
     /// # Errors
     ///
     /// When an address cannot be bound or a thread cannot be started; nothing runs then.
     pub fn start(config: &Arc<Config>, bell: Arc<Notify>, clock: Clock) -> Result<Self, BindError> {
-        let listeners: Vec<TcpListener> = config
-            .listeners
-            .iter()
-            .map(|&address| listener::bind(address))
-            .collect::<Result<_, _>>()?;
-        let addresses = listeners.iter().map(TcpListener::local_addr);
-        let addresses: Vec<SocketAddr> = addresses
-            .collect::<Result<_, _>>()
-            .map_err(BindError::Thread)?;
+        let mut inheritance = Inheritance::claim(&config.state, &config.listeners);
+        let listeners = Listener::open_all(&config.listeners, &mut inheritance)?;
+        let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::address).collect();
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let workers = config.workers.unwrap_or(cores).get();
         let (signal, _) = watch::channel(Signal {
@@ -115,7 +111,7 @@ impl DataPlane {
             addresses: addresses.into(),
         };
         plane
-            .start_threads(workers, listeners, clock)
+            .start_threads(workers, listeners, inheritance, config, clock)
             .map_err(BindError::Thread)?;
         Ok(plane)
     }
@@ -203,7 +199,9 @@ impl DataPlane {
     fn start_threads(
         &self,
         workers: usize,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<Listener>,
+        mut inheritance: Inheritance,
+        config: &Config,
         clock: Clock,
     ) -> std::io::Result<()> {
         let start = || {
@@ -220,6 +218,8 @@ impl DataPlane {
             let acceptor = Acceptor {
                 shared: Arc::clone(&self.shared),
                 workers: queues.into(),
+                state: config.state.clone(),
+                bond: inheritance.bond(),
             };
             let signal = self.signal.subscribe();
             let accepting = self.shared.gauges.accepting();

@@ -24,6 +24,8 @@ mod ramp;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod replacement;
+#[cfg(test)]
 mod standby;
 #[cfg(test)]
 #[path = "../support/mod.rs"]

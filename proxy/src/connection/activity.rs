@@ -68,6 +68,11 @@ impl Activity {
         self.idle_since.set(Instant::now());
     }
 
+    /// Whether a request is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.requests.get() > 0
+    }
+
     /// Bytes came from the client.
     pub(super) fn received(&self) {
         if self.has_heads && self.requests.get() == 0 && self.head_since.get().is_none() {

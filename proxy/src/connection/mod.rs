@@ -6,9 +6,11 @@
 //! requests in flight.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::Request;
@@ -51,6 +53,8 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest target that the HTTP/1.1 codec can tell from a head that is too large.
 const LONGEST_TARGET: usize = 64 * 1024;
+/// Idle HTTP/1.1 connections wait for one more request when draining, but not longer.
+const LINGER: Duration = Duration::from_secs(2);
 /// Heads are read into buffers of at least this.
 const SMALLEST_BUFFER: usize = 64 * 1024;
 
@@ -102,6 +106,7 @@ pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
         activity: &activity,
         patience,
         probe,
+        protocol,
     };
     match protocol {
         Protocol::Http1 => {
@@ -115,12 +120,16 @@ pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
     }
 }
 
-/// A connection that was accepted before the end began may have sent its request already: it is given a moment
-/// to be read.
+/// A connection that was accepted before the end began may be about to send its first request.
 async fn too_late(desk: &Desk) {
-    const MOMENT: Duration = Duration::from_millis(100);
     desk.closing.begun().await;
-    tokio::time::sleep(MOMENT).await;
+    tokio::time::sleep(linger(desk)).await;
+}
+
+/// How long an HTTP/1.1 connection without a request is kept once no more are wanted. Its client may be writing
+/// one this moment: it is answered, with `Connection: close`, where closing at once would cost the client an error.
+fn linger(desk: &Desk) -> Duration {
+    desk.with_limits(|limits| LINGER.min(limits.drain / 4))
 }
 
 fn http1_builder(limits: &serin_config::model::Limits) -> http1::Builder {
@@ -188,12 +197,27 @@ struct Watch<'c> {
     activity: &'c Activity,
     patience: Patience,
     probe: Probe,
+    protocol: Protocol,
 }
 
 impl Watch<'_> {
+    /// In HTTP/2 the peer can be told at once (GOAWAY); in HTTP/1.1 only with an answer.
+    async fn end_wanted(&self) {
+        self.desk.closing.begun().await;
+        if self.protocol == Protocol::Http1 {
+            let mut over = pin!(tokio::time::sleep(linger(self.desk)));
+            // Polled after the codec, by which requests begin.
+            poll_fn(|cx| match self.activity.is_busy() {
+                true => Poll::Ready(()),
+                false => over.as_mut().poll(cx),
+            })
+            .await;
+        }
+    }
+
     async fn drive(&self, connection: impl Codec) {
         let mut connection = pin!(connection);
-        let mut closing = pin!(self.desk.closing.begun());
+        let mut closing = pin!(self.end_wanted());
         let mut is_closing = false;
         let mut timer = pin!(sleep_until(self.activity.due(&self.patience)));
         loop {
