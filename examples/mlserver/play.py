@@ -1,0 +1,100 @@
+"""Plays the scenarios one after the other and prints a table; exit code 0 only when each went as expected."""
+
+import argparse
+import asyncio
+import contextlib
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import scenarios
+from proxy import Refused
+from scenarios import Played, Scenario
+from scene import Theatre, Unexpected
+from train import train
+
+
+@dataclass(frozen=True)
+class Row:
+    scenario: Scenario
+    seconds: float
+    played: Played | None
+    problem: str | None
+    #: A part of the configuration that this build does not know yet: neither good nor bad, and said so.
+    skipped: str | None = None
+
+    @property
+    def result(self) -> str:
+        if self.skipped is not None:
+            return "skipped"
+        return "ok" if self.problem is None else "FAILED"
+
+
+async def _play(theatre: Theatre, scenario: Scenario) -> Row:
+    began = time.monotonic()
+    played, problem, skipped = None, None, None
+    try:
+        played = await scenario.play(theatre, scenario.name)
+    except Refused as refused:
+        skipped = refused.missing
+        problem = None if skipped else f"serin check: {refused}"
+    except (Unexpected, RuntimeError, TimeoutError, OSError) as error:
+        problem = f"{error}" if isinstance(error, Unexpected) else f"{type(error).__name__}: {error}"
+    row = Row(scenario, time.monotonic() - began, played, problem, skipped)
+    print(f"{scenario.title:<36} {row.seconds:4.0f} s  {row.result}", flush=True)
+    return row
+
+
+def _table(rows: list[Row]) -> str:
+    lines = [("scenario", "result", "seconds", "requests", "failed", "what happened")]
+    for row in rows:
+        counts = ("", "")
+        if row.played is not None:
+            seen = row.played.seen
+            counts = (str(seen.requests.total()), str(seen.failed()))
+        happened = row.played.happened if row.played is not None else row.problem or row.skipped or ""
+        lines.append((row.scenario.title, row.result, f"{row.seconds:.0f}", *counts, happened))
+    widths = [max(len(line[column]) for line in lines) for column in range(5)]
+    right = {2, 3, 4}
+    text = []
+    for line in lines:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=False))
+        ]
+        text.append("  ".join([*cells, line[5]]))
+    return "\n".join(text)
+
+
+async def _main(arguments: argparse.Namespace) -> bool:
+    wanted = [one for one in scenarios.ALL if not arguments.scenarios or one.name in arguments.scenarios]
+    shutil.rmtree(arguments.folder, ignore_errors=True)
+    theatre = Theatre(arguments.serin.resolve(), arguments.folder.resolve(), arguments.folder.resolve() / "trained")
+    await asyncio.to_thread(train, theatre.trained)
+    rows = [await _play(theatre, scenario) for scenario in wanted]
+    good = all(row.problem is None for row in rows)
+    print(f"\n{_table(rows)}\n")
+    if not good:
+        print(f"Configurations, logs and journals: {theatre.folder}")
+    return good
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    names = [scenario.name for scenario in scenarios.ALL]
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"default: all of {', '.join(names)}")
+    parser.add_argument("--serin", type=Path, required=True, help="the binary")
+    parser.add_argument("--folder", type=Path, required=True, help="made anew: configurations, logs, journals")
+    arguments = parser.parse_args()
+    for name in arguments.scenarios:
+        if name not in names:
+            parser.error(f"no scenario {name}: {', '.join(names)}")
+    with contextlib.suppress(KeyboardInterrupt):
+        return 0 if asyncio.run(_main(arguments)) else 1
+    return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
