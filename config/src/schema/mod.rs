@@ -233,6 +233,11 @@ fn pattern(description: &str, pattern: &str) -> Value {
     json!({"description": description, "type": "string", "pattern": pattern})
 }
 
+/// A kind of value that has a name.
+fn named(title: &str, schema: Value) -> Value {
+    with("title", schema, title)
+}
+
 fn choice<'a>(description: &str, names: impl IntoIterator<Item = &'a str>) -> Value {
     json!({"description": description, "enum": names.into_iter().collect::<Vec<_>>()})
 }
@@ -246,24 +251,24 @@ fn count(description: &str, default: u64) -> Value {
 }
 
 fn address(description: &str) -> Value {
-    pattern(
-        description,
-        r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\]):\d{1,5}$",
-    )
+    let written = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\]):\d{1,5}$";
+    named("address", pattern(description, written))
 }
 
 fn duration(description: &str) -> Value {
-    pattern(description, r"^(\d+(\.\d+)?(d|h|m|s|ms))+$")
+    let written = r"^(\d+(\.\d+)?(d|h|m|s|ms))+$";
+    named("duration", pattern(description, written))
 }
 
 fn size(description: &str) -> Value {
-    pattern(description, r"^\d+(\.\d+)?(GiB|MiB|KiB|GB|MB|KB|B)$")
+    let written = r"^\d+(\.\d+)?(GiB|MiB|KiB|GB|MB|KB|B)$";
+    named("size", pattern(description, written))
 }
 
 fn percent(description: &str) -> Value {
-    pattern(description, r"^\d+(\.\d+)?%$")
+    named("percentage", pattern(description, r"^\d+(\.\d+)?%$"))
 }
 
 fn points(description: &str) -> Value {
-    pattern(description, r"^\d+(\.\d+)?pp$")
+    named("points", pattern(description, r"^\d+(\.\d+)?pp$"))
 }
