@@ -7,7 +7,7 @@
 //! | `latches.json` | the rollbacks in force and every rollout's last epoch, a second time |
 //! | `journal.db.damaged-<ms>` | journals that could not be read in full, for a person to look at |
 //!
-//! The journal stores text and bytes and does not know what they mean. It is written by the control thread
+//! The journal stores text and bytes and does not know what they mean. It is written by one thread
 //! only, and a write returns when it is on disk (WAL, `synchronous=FULL`). It decides nothing: a failed write
 //! is an error that the control loop turns into frozen step-ups.
 //!

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::control::{Control, Failing};
 use super::role::Role;
+use super::scribe::{Posted, Scribe};
 use crate::analysis::Evidence;
 use crate::driver;
 use crate::journal::{Entry, Journal, JournalError, Latch, NewDecision, TransitionRow};
@@ -126,7 +127,7 @@ impl Control {
         };
         let mut entry = self.entry(name, event, Some(&track.state), &track.state, false);
         entry.evidence = Some(track.evidence.to_bytes());
-        let written = self.with_journal(|journal| journal.record(&entry));
+        let written = self.with_journal(move |journal| journal.record(&entry));
         self.note_write(written)
     }
 
@@ -157,10 +158,11 @@ impl Control {
                 "summary": decision.summary,
             }),
         );
-        let written = self.with_journal(|journal| {
-            journal.decide(name, now_ms, epoch, &decision, evidence.as_deref())
+        let rollout = name.to_owned();
+        let posted = self.post(None, move |journal| {
+            journal.decide(&rollout, now_ms, epoch, &decision, evidence.as_deref())
         });
-        _ = self.note_write(written);
+        _ = posted.or_else(|why| self.note_write(Err(why)));
     }
 
     /// Saves the evidence of every rollout that has new one.
@@ -176,34 +178,66 @@ impl Control {
             })
             .collect();
         for (name, state, evidence) in due {
-            let written =
-                self.with_journal(|journal| journal.checkpoint(&name, now_ms, &state, &evidence));
-            let saved = self.note_write(written).is_ok();
+            let rollout = name.clone();
+            let posted = self.post(Some(name.clone()), move |journal| {
+                journal.checkpoint(&rollout, now_ms, &state, &evidence)
+            });
+            let posted = posted.or_else(|why| self.note_write(Err(why)));
             if let Some(track) = self.tracks.get_mut(&name) {
-                track.unsaved = !saved;
+                track.unsaved = posted.is_err();
             }
         }
     }
 
     /// Does something with the journal, if this process may and there is one.
-    pub(super) fn with_journal<T>(
+    pub(super) fn with_journal<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Journal) -> Result<T, JournalError>,
+        work: impl FnOnce(&mut Journal) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, String> {
+        self.scribe()?.ask(work)
+    }
+
+    /// Has something written that nothing waits for; how it went is heard at the next housekeeping.
+    pub(super) fn post(
+        &mut self,
+        checkpoint: Option<String>,
+        work: impl FnOnce(&mut Journal) -> Result<(), JournalError> + Send + 'static,
+    ) -> Result<(), String> {
+        self.scribe()?.post(checkpoint, work);
+        Ok(())
+    }
+
+    fn scribe(&mut self) -> Result<&mut Scribe, String> {
         match &mut self.role {
             Role::Deciding {
-                journal: Some(journal),
+                journal: Some(scribe),
                 ..
-            } => {
-                let done = work(journal).map_err(|error| error.to_string())?;
-                // The marker may lag behind; that is no reason to undo what is on disk.
-                if let Err(error) = journal.settle() {
-                    tracing::warn!(%error, "the marker is behind the journal");
-                }
-                Ok(done)
-            }
+            } => Ok(scribe),
             Role::Deciding { journal: None, .. } => Err("it cannot be opened".to_owned()),
             Role::Waiting { why, .. } => Err(why.to_string()),
+        }
+    }
+
+    /// Waits until everything that was posted is on disk.
+    pub(super) fn settle(&mut self) {
+        if let Err(why) = self.with_journal(|_| Ok(())) {
+            tracing::warn!(why, "what was last learnt may not be on disk");
+        }
+        self.hear_scribe();
+    }
+
+    /// Takes note of how what was posted went.
+    pub(super) fn hear_scribe(&mut self) {
+        let reports = self.scribe().map(|scribe| scribe.reports());
+        for Posted {
+            checkpoint,
+            written,
+        } in reports.unwrap_or_default()
+        {
+            let saved = self.note_write(written).is_ok();
+            if let Some(track) = checkpoint.and_then(|name| self.tracks.get_mut(&name)) {
+                track.unsaved |= !saved;
+            }
         }
     }
 

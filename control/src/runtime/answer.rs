@@ -6,7 +6,7 @@ use super::control::Control;
 use super::role::Role;
 use super::stamp::rfc3339;
 use crate::admin::desk::{Question, Refusal, Reply};
-use crate::journal::{DecisionHead, DecisionRow, JournalError};
+use crate::journal::{DecisionHead, DecisionRow, JournalError, Reader};
 use crate::rollout::Event;
 
 impl Control {
@@ -36,18 +36,12 @@ impl Control {
             }
             Question::Decisions { rollout, limit } => {
                 self.known(&rollout)?;
-                let heads = self.read(
-                    |journal| journal.decisions(&rollout, limit),
-                    |reader| reader.decisions(&rollout, limit),
-                )?;
+                let heads = self.read(|reader| reader.decisions(&rollout, limit))?;
                 Ok(Reply::Json(heads.iter().map(head).collect()))
             }
             Question::Decision { rollout, id } => {
                 self.known(&rollout)?;
-                let row = self.read(
-                    |journal| journal.decision(&rollout, id),
-                    |reader| reader.decision(&rollout, id),
-                )?;
+                let row = self.read(|reader| reader.decision(&rollout, id))?;
                 row.map(|row| Reply::Json(decision(&row))).ok_or_else(|| {
                     Refusal::Unknown(format!("rollout {rollout} has no decision {id}"))
                 })
@@ -71,21 +65,20 @@ impl Control {
         }
     }
 
-    /// Reads from whichever journal there is.
+    /// Reads from the journal, whoever writes it.
     fn read<T>(
         &self,
-        own: impl FnOnce(&crate::journal::Journal) -> Result<T, JournalError>,
-        others: impl FnOnce(&crate::journal::Reader) -> Result<T, JournalError>,
+        query: impl FnOnce(&Reader) -> Result<T, JournalError>,
     ) -> Result<T, Refusal> {
         let read = match &self.role {
+            // Beside the thread that writes, so that nobody who asks waits for the disk's last write.
             Role::Deciding {
-                journal: Some(journal),
-                ..
-            } => own(journal),
+                journal: Some(_), ..
+            } => Reader::open(&self.config.state).and_then(|reader| query(&reader)),
             Role::Waiting {
                 reader: Some(reader),
                 ..
-            } => others(reader),
+            } => query(reader),
             Role::Deciding { journal: None, .. } | Role::Waiting { reader: None, .. } => {
                 return Err(Refusal::Unavailable(
                     "there is no journal to read".to_owned(),

@@ -170,6 +170,7 @@ impl Control {
             self.find_role();
             return;
         }
+        self.hear_scribe();
         self.tick_all();
         if self.failing.is_some() && Instant::now() >= self.mend_at {
             self.mend_at = Instant::now() + self.options.mend;
@@ -179,8 +180,8 @@ impl Control {
         let now_ms = self.now_ms();
         if now_ms.saturating_sub(self.pruned_ms) >= PRUNE_MS {
             self.pruned_ms = now_ms;
-            let pruned = self.with_journal(|journal| journal.prune(now_ms));
-            _ = self.note_write(pruned);
+            let posted = self.post(None, move |journal| journal.prune(now_ms));
+            _ = posted.or_else(|why| self.note_write(Err(why)));
         }
     }
 

@@ -60,7 +60,9 @@ impl Shell for Guided<'_> {
             change.state,
             change.fresh,
         );
-        let written = self.control.with_journal(|journal| journal.record(&entry));
+        let written = self
+            .control
+            .with_journal(move |journal| journal.record(&entry));
         self.control.note_write(written)
     }
 

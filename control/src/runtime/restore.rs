@@ -9,9 +9,10 @@ use super::control::{Control, Failing};
 use super::controller::Reload;
 use super::revive::{Revived, revive};
 use super::role::{Role, Waiting, try_decide};
+use super::scribe::Scribe;
 use super::track::Track;
 use crate::analysis::Evidence;
-use crate::journal::{Journal, JournalError, Marker, Memory, Reader};
+use crate::journal::{Journal, Marker, Memory, Reader};
 use crate::rollout::{Event, RolloutSpec, State};
 
 impl Control {
@@ -34,9 +35,15 @@ impl Control {
                     tracing::error!(message = damage.message, "the journal was damaged");
                     (damage.message.clone(), damage.at_ms)
                 });
-                let journal = Some(journal);
-                self.role = Role::Deciding { lock, journal };
-                if let Err(error) = self.take_over() {
+                let taken_over = match Scribe::start(journal) {
+                    Ok(scribe) => {
+                        let journal = Some(scribe);
+                        self.role = Role::Deciding { journal, lock };
+                        self.take_over()
+                    }
+                    Err(error) => Err(error.to_string()),
+                };
+                if let Err(error) = taken_over {
                     self.wait(Waiting::ForJournal { error });
                 }
             }
@@ -143,7 +150,8 @@ impl Control {
     /// Takes a rollout up from the journal.
     fn restore(&mut self, spec: &RolloutSpec) -> Result<(), String> {
         let now_ms = self.now_ms();
-        let memory = self.with_journal(|journal| journal.recall(&spec.name))?;
+        let name = spec.name.clone();
+        let memory = self.with_journal(move |journal| journal.recall(&name))?;
         if memory.lost && self.damage.is_none() {
             let message = format!("the journal lacks the newest entries of {}", spec.name);
             self.damage = Some((message, now_ms));
@@ -237,20 +245,30 @@ impl Control {
             return;
         }
         let now_ms = self.now_ms();
-        let Role::Deciding { lock, journal } = &mut self.role else {
+        let Role::Deciding { journal, lock } = &mut self.role else {
             return;
         };
+        if journal.as_mut().is_some_and(Scribe::hangs) {
+            return;
+        }
         // An open handle on a deleted file would go on failing, or worse, go on succeeding.
         *journal = None;
-        match Journal::open(lock, now_ms) {
-            Ok(opened) => {
-                if let Some(damage) = opened.damage() {
-                    self.damage = Some((damage.message.clone(), now_ms));
+        let opened = Journal::open(lock, now_ms)
+            .map_err(|error| error.to_string())
+            .and_then(|opened| {
+                let damage = opened.damage().map(|damage| damage.message.clone());
+                let scribe = Scribe::start(opened).map_err(|error| error.to_string())?;
+                Ok((scribe, damage))
+            });
+        match opened {
+            Ok((scribe, damage)) => {
+                if let Some(message) = damage {
+                    self.damage = Some((message, now_ms));
                 }
-                *journal = Some(opened);
+                *journal = Some(scribe);
             }
-            Err(error) => {
-                self.still_failing(&error);
+            Err(message) => {
+                self.still_failing(message);
                 return;
             }
         }
@@ -265,10 +283,10 @@ impl Control {
         }
     }
 
-    fn still_failing(&mut self, error: &JournalError) {
+    fn still_failing(&mut self, message: String) {
         let since_ms = self.failing.as_ref().map(|failing| failing.since_ms);
         self.failing = Some(Failing {
-            message: error.to_string(),
+            message,
             since_ms: since_ms.unwrap_or_else(|| self.now_ms()),
         });
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::scribe::Scribe;
 use crate::journal::{Journal, JournalError, Reader, StateLock};
 
 /// This process' part.
@@ -9,8 +10,9 @@ use crate::journal::{Journal, JournalError, Reader, StateLock};
 pub(super) enum Role {
     /// It decides. The journal is gone for as long as it cannot be opened again.
     Deciding {
+        /// Closed before the lock is given back.
+        journal: Option<Scribe>,
         lock: StateLock,
-        journal: Option<Journal>,
     },
     /// It serves what the journal says, decides nothing, and tries again.
     Waiting {

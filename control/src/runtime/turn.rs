@@ -51,6 +51,7 @@ pub(super) async fn turn(
                     // What happened since the last look is evidence too, and must outlive the process.
                     control.look_at_bell();
                     control.checkpoint();
+                    control.settle();
                     _ = done.send(());
                     return;
                 }

@@ -57,6 +57,20 @@ fn while_it_fails_a_rollback_acts_and_nothing_is_raised() {
 }
 
 #[test]
+fn a_disk_that_hangs_delays_no_rollback() {
+    let state = tempfile::tempdir().unwrap();
+    let house = House::start(state.path(), &Setup::default());
+    // Whoever holds the database's lock makes every write wait.
+    let other = rusqlite::Connection::open(state.path().join("journal.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let took = house.break_canary();
+    assert!(took <= 6, "{took} requests failed while a write hung");
+    other.execute_batch("ROLLBACK").unwrap();
+    let status = house.wait_for_phase("RolledBack");
+    assert_eq!(status["weight"]["actual"], 0.0, "{status}");
+}
+
+#[test]
 fn an_abort_acts_while_it_fails() {
     let state = tempfile::tempdir().unwrap();
     let house = House::start(state.path(), &Setup::default());
