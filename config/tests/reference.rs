@@ -2,12 +2,6 @@
 //!
 //! After a change of the schema: `SERIN_WRITE_DOCS=1 cargo test -p serin-config --test reference`.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test says what went wrong by panicking"
-)]
-
 use std::fs;
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
