@@ -8,6 +8,9 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
 
+use crate::h1::body::BodyError;
+use crate::h1::head::HeadError;
+
 /// Anything that may end a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -31,6 +34,18 @@ pub(crate) enum Failure {
     /// The request breaks a rule of HTTP that we enforce.
     #[error("{0}")]
     Malformed(&'static str),
+    /// A transfer coding that we don't speak.
+    #[error("unsupported transfer coding")]
+    UnsupportedCoding,
+    /// Neither HTTP/1.0 nor HTTP/1.1 nor HTTP/2.
+    #[error("unsupported HTTP version")]
+    UnsupportedVersion,
+    /// The client expects what we don't do.
+    #[error("unknown expectation")]
+    UnknownExpectation,
+    /// The client began a head and didn't end it.
+    #[error("the request head did not arrive in time")]
+    HeadLate,
     /// CONNECT or TRACE.
     #[error("this method is not served here")]
     MethodRefused,
@@ -84,10 +99,19 @@ struct Told {
 }
 
 impl Failure {
+    /// The configuration names nobody to ask.
+    pub(crate) fn no_endpoint() -> Self {
+        Self::Exhausted(std::io::ErrorKind::NotFound.into())
+    }
+
     /// Whose fault it is.
     pub(crate) const fn blame(&self) -> Blame {
         match self {
             Self::Malformed(_)
+            | Self::UnsupportedCoding
+            | Self::UnsupportedVersion
+            | Self::UnknownExpectation
+            | Self::HeadLate
             | Self::MethodRefused
             | Self::TargetTooLong
             | Self::HeadTooLarge
@@ -128,6 +152,26 @@ impl Failure {
     const fn told(&self) -> Told {
         let (status, grpc, detail) = match self {
             Self::Malformed(detail) => (StatusCode::BAD_REQUEST, 3, *detail),
+            Self::UnsupportedCoding => (
+                StatusCode::NOT_IMPLEMENTED,
+                12,
+                "The only transfer coding that is served here is \"chunked\".",
+            ),
+            Self::UnsupportedVersion => (
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                12,
+                "This HTTP version is not served here.",
+            ),
+            Self::UnknownExpectation => (
+                StatusCode::EXPECTATION_FAILED,
+                3,
+                "The expectation cannot be met here.",
+            ),
+            Self::HeadLate => (
+                StatusCode::REQUEST_TIMEOUT,
+                4,
+                "The request head did not arrive in time.",
+            ),
             Self::MethodRefused => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 12,
@@ -199,6 +243,28 @@ impl Failure {
             status,
             detail,
             grpc,
+        }
+    }
+}
+
+impl From<HeadError> for Failure {
+    fn from(error: HeadError) -> Self {
+        match error {
+            HeadError::Malformed(what) => Self::Malformed(what),
+            HeadError::UnsupportedCoding => Self::UnsupportedCoding,
+            HeadError::UnsupportedVersion => Self::UnsupportedVersion,
+            HeadError::MethodRefused => Self::MethodRefused,
+            HeadError::UnknownExpectation => Self::UnknownExpectation,
+            HeadError::TooManyFields => Self::HeadTooLarge,
+        }
+    }
+}
+
+impl From<BodyError> for Failure {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Malformed(_) => Self::Malformed("The request body is malformed."),
+            BodyError::TooLarge => Self::BodyTooLarge,
         }
     }
 }

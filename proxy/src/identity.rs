@@ -45,16 +45,20 @@ impl Identity {
     }
 
     /// A `traceparent` (W3C Trace Context) that begins a trace; not sampled, since we record no spans.
-    pub(crate) fn traceparent(&self) -> Option<HeaderValue> {
-        let mut text = Vec::with_capacity(55);
-        text.extend_from_slice(b"00-");
+    pub(crate) fn new_trace(&self) -> [u8; 55] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         // The ids must not be zero.
-        text.extend_from_slice(&hex(self.draw()));
-        text.extend_from_slice(&hex(self.draw() | 1));
-        text.push(b'-');
-        text.extend_from_slice(&hex(self.draw() | 1));
-        text.extend_from_slice(b"-00");
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).ok()
+        let digits = [self.draw(), self.draw() | 1, self.draw() | 1].map(hex);
+        let places = text.iter_mut().skip(3).filter(|place| **place != b'-');
+        for (place, digit) in places.zip(digits.as_flattened()) {
+            *place = *digit;
+        }
+        text
+    }
+
+    /// The same, as a header's value.
+    pub(crate) fn traceparent(&self) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(&self.new_trace()).ok()
     }
 }
 

@@ -3,11 +3,13 @@
 //! The folders are a request's way: `listener` → `worker` → `connection` → `exchange` → [`route`] → `upstream`
 //! → `observe` → [`measure`]. [`DataPlane`] starts it all, and is what the rest of the house holds.
 
+mod buffer;
 mod clock;
 mod connection;
 mod error;
 mod exchange;
 mod gauge;
+mod h1;
 mod identity;
 mod listener;
 pub mod measure;

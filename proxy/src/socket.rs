@@ -13,7 +13,7 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,11 +25,7 @@ pub(crate) struct Socket(Rc<TcpStream>);
 
 /// A handle that doesn't keep the connection open.
 #[derive(Clone, Debug)]
-pub(crate) struct Probe {
-    stream: Weak<TcpStream>,
-    /// What is written here reaches the peer as it is.
-    is_plain: bool,
-}
+pub(crate) struct Probe(Weak<TcpStream>);
 
 impl Socket {
     /// Takes over a connected stream; small writes leave at once.
@@ -40,10 +36,15 @@ impl Socket {
 
     /// A second look at this connection.
     pub(crate) fn probe(&self) -> Probe {
-        Probe {
-            stream: Rc::downgrade(&self.0),
-            is_plain: true,
-        }
+        Probe(Rc::downgrade(&self.0))
+    }
+
+    /// Whether an idle connection can be used again. Without a closer `look` it is what the last turn of the event
+    /// loop knew.
+    fn is_quiet(&self, look: bool) -> bool {
+        let mut nobody = Context::from_waker(Waker::noop());
+        let knows_nothing = self.0.poll_read_ready(&mut nobody).is_pending();
+        knows_nothing && !look || is_silent(&self.0)
     }
 
     /// The stream itself.
@@ -55,33 +56,27 @@ impl Socket {
 impl Probe {
     /// Whether an idle connection can be used again: still open, and nothing came that nobody asked for.
     pub(crate) fn is_quiet(&self) -> bool {
-        let Some(stream) = self.stream.upgrade() else {
+        let Some(stream) = self.0.upgrade() else {
             return false;
         };
-        let mut byte = [MaybeUninit::uninit()];
-        match SockRef::from(&*stream).peek(&mut byte) {
-            Ok(_) => false,
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        }
-    }
-
-    /// Says a last word, if it can be said at once, to a client that waits for nothing else. Nothing is said
-    /// past TLS.
-    pub(crate) fn say(&self, word: &[u8]) {
-        if self.is_plain
-            && let Some(stream) = self.stream.upgrade()
-        {
-            // Who doesn't listen misses it.
-            let _ = stream.try_write(word);
-        }
+        is_silent(&stream)
     }
 
     /// Ends the connection both ways, whoever still holds it.
     pub(crate) fn cut(&self) {
-        if let Some(stream) = self.stream.upgrade() {
+        if let Some(stream) = self.0.upgrade() {
             // It may be gone already, which is just as well.
             let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
         }
+    }
+}
+
+/// Still open, and nothing came.
+fn is_silent(stream: &TcpStream) -> bool {
+    let mut byte = [MaybeUninit::uninit()];
+    match SockRef::from(stream).peek(&mut byte) {
+        Ok(_) => false,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
     }
 }
 
@@ -93,12 +88,29 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.0.poll_read_ready(cx))?;
+            let (before, room) = (buf.filled().len(), buf.remaining());
             match self.0.try_read_buf(buf) {
-                Ok(_) => return Poll::Ready(Ok(())),
+                Ok(_) => {
+                    let read = buf.filled().len() - before;
+                    if read > 0 && read < room {
+                        self.is_empty_now();
+                    }
+                    return Poll::Ready(Ok(()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
         }
+    }
+}
+
+impl Socket {
+    /// A read that was not filled has emptied the socket: the next would only be told so. Saves that system call,
+    /// as tokio does in its own reads.
+    fn is_empty_now(&self) {
+        let would_block = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+        // The answer is the error that was put in.
+        let _ = self.0.try_io(tokio::io::Interest::READABLE, would_block);
     }
 }
 

@@ -4,15 +4,18 @@
 //! rules, of draining and of the end.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwapOption, Cache};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Clock;
+use crate::buffer::Buffers;
 use crate::connection::{self, Activity};
 use crate::gauge::{Gauges, Seat};
 use crate::identity::Identity;
@@ -41,11 +44,14 @@ pub(crate) struct Desk {
     pub(crate) upstreams: Upstreams,
     /// Names and dice.
     pub(crate) identity: Identity,
+    /// Memory that connections borrow.
+    pub(crate) buffers: Buffers,
     /// Set once no more requests are wanted.
     pub(crate) closing: Closing,
     shared: Arc<Shared>,
     clock: Clock,
     rules: RefCell<RulesCache>,
+    date: Cell<(u64, [u8; 29])>,
 }
 
 type RulesCache = Cache<Arc<ArcSwapOption<Rules>>, Option<Arc<Rules>>>;
@@ -55,12 +61,27 @@ type RulesCache = Cache<Arc<ArcSwapOption<Rules>>, Option<Arc<Rules>>>;
 pub(crate) struct Closing {
     begun: Cell<bool>,
     begins: Notify,
+    /// Tasks that look for themselves once they are woken.
+    told: RefCell<HashMap<u64, Waker>>,
+    next: Cell<u64>,
+}
+
+/// A task is woken when no more requests are wanted, as long as it holds this.
+pub(crate) struct Told {
+    desk: Rc<Desk>,
+    number: u64,
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.desk.closing.told.borrow_mut().remove(&self.number);
+    }
 }
 
 /// A request in flight: counted for its worker, and for its connection's idleness.
 pub(crate) struct InFlight {
     desk: Rc<Desk>,
-    activity: Rc<Activity>,
+    activity: Option<Rc<Activity>>,
 }
 
 impl Desk {
@@ -69,10 +90,12 @@ impl Desk {
             worker,
             upstreams: Upstreams::default(),
             identity: Identity::default(),
+            buffers: Buffers::default(),
             closing: Closing::default(),
             rules: RefCell::new(Cache::new(Arc::clone(&shared.rules))),
             shared,
             clock,
+            date: Cell::new((u64::MAX, [b' '; 29])),
         }
     }
 
@@ -89,6 +112,11 @@ impl Desk {
         }
     }
 
+    /// Bounds until rules are installed.
+    pub(crate) fn first_limits(&self) -> &serin_config::model::Limits {
+        &self.shared.first_limits
+    }
+
     /// A request's head has arrived.
     pub(crate) fn arrival(&self) -> Arrival {
         let at = Instant::now();
@@ -98,8 +126,39 @@ impl Desk {
         }
     }
 
+    /// The `Date` at this moment: written once a second.
+    pub(crate) fn date(&self, unix_ms: u64) -> [u8; 29] {
+        let second = unix_ms / 1000;
+        let (written, date) = self.date.get();
+        if written == second {
+            return date;
+        }
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
+        let text = httpdate::fmt_http_date(now);
+        let date = text.as_bytes().try_into().unwrap_or(date);
+        self.date.set((second, date));
+        date
+    }
+
     fn gauges(&self) -> &Gauges {
         &self.shared.gauges
+    }
+
+    /// Has the present task woken when no more requests are wanted.
+    pub(crate) async fn tell(self: &Rc<Self>) -> Told {
+        let closing = &self.closing;
+        let number = closing.next.get();
+        closing.next.set(number + 1);
+        std::future::poll_fn(|cx| {
+            let waker = cx.waker().clone();
+            closing.told.borrow_mut().insert(number, waker);
+            Poll::Ready(())
+        })
+        .await;
+        Told {
+            desk: Rc::clone(self),
+            number,
+        }
     }
 
     /// New rules came: lets go of the old ones, and of endpoints that left.
@@ -111,6 +170,11 @@ impl Desk {
 }
 
 impl Closing {
+    /// Whether no more requests are wanted.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
     /// Waits until no more requests are wanted.
     pub(crate) async fn begun(&self) {
         let begins = self.begins.notified();
@@ -122,17 +186,26 @@ impl Closing {
     fn begin(&self) {
         self.begun.set(true);
         self.begins.notify_waiters();
+        let told = self.told.borrow();
+        told.values().for_each(Waker::wake_by_ref);
     }
 }
 
 impl InFlight {
-    /// A request begins.
-    pub(crate) fn begin(desk: &Rc<Desk>, activity: &Rc<Activity>) -> Self {
-        desk.gauges().request_began(desk.worker);
+    /// A request begins, on a connection whose activity is noted here.
+    pub(crate) fn noted(desk: &Rc<Desk>, activity: &Rc<Activity>) -> Self {
         activity.request_began();
+        let mut begun = Self::begin(desk);
+        begun.activity = Some(Rc::clone(activity));
+        begun
+    }
+
+    /// A request begins.
+    pub(crate) fn begin(desk: &Rc<Desk>) -> Self {
+        desk.gauges().request_began(desk.worker);
         Self {
             desk: Rc::clone(desk),
-            activity: Rc::clone(activity),
+            activity: None,
         }
     }
 }
@@ -140,7 +213,9 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.desk.gauges().request_ended(self.desk.worker);
-        self.activity.request_ended();
+        if let Some(activity) = &self.activity {
+            activity.request_ended();
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! When a connection has been idle, or busy with nothing, for too long.
+//! When an HTTP/2 connection has been idle, or busy with nothing, for too long.
 //!
 //! The codec's traffic is noted as it passes (a few stores, no timer); one timer per connection looks at the
 //! notes when it might be time.
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// How long a connection may take for what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
-    /// For a request's head, once it has begun; and for being shown the door.
+    /// For being shown the door.
     pub(crate) head: Duration,
     /// Without a request, or without taking what we send.
     pub(crate) idle: Duration,
@@ -20,12 +20,9 @@ pub(crate) struct Patience {
 /// What a connection is doing.
 #[derive(Debug)]
 pub(crate) struct Activity {
-    /// Bytes outside of a request begin the next head (in HTTP/2 they may be anything).
-    has_heads: bool,
     requests: Cell<usize>,
     /// Since when there is no request.
     idle_since: Cell<Instant>,
-    head_since: Cell<Option<Instant>>,
     /// Since when the client takes nothing of what we send.
     stuck_since: Cell<Option<Instant>>,
 }
@@ -35,8 +32,6 @@ pub(crate) struct Activity {
 pub(crate) enum Verdict {
     /// Nothing.
     Fine,
-    /// It began a head and doesn't end it.
-    HeadLate,
     /// It had no request for too long.
     Idle,
     /// It takes nothing of what we send.
@@ -45,13 +40,10 @@ pub(crate) enum Verdict {
 
 impl Activity {
     /// Of a new connection whose first bytes were read.
-    pub(crate) fn new(has_heads: bool) -> Self {
-        let now = Instant::now();
+    pub(crate) fn new() -> Self {
         Self {
-            has_heads,
             requests: Cell::new(0),
-            idle_since: Cell::new(now),
-            head_since: Cell::new(has_heads.then_some(now)),
+            idle_since: Cell::new(Instant::now()),
             stuck_since: Cell::new(None),
         }
     }
@@ -59,25 +51,12 @@ impl Activity {
     /// A request's head is complete.
     pub(crate) fn request_began(&self) {
         self.requests.set(self.requests.get() + 1);
-        self.head_since.set(None);
     }
 
     /// A response is complete, or given up.
     pub(crate) fn request_ended(&self) {
         self.requests.set(self.requests.get().saturating_sub(1));
         self.idle_since.set(Instant::now());
-    }
-
-    /// Whether a request is in flight.
-    pub(super) fn is_busy(&self) -> bool {
-        self.requests.get() > 0
-    }
-
-    /// Bytes came from the client.
-    pub(super) fn received(&self) {
-        if self.has_heads && self.requests.get() == 0 && self.head_since.get().is_none() {
-            self.head_since.set(Some(Instant::now()));
-        }
     }
 
     /// Bytes were written to the client, or could not be.
@@ -95,12 +74,7 @@ impl Activity {
             0 => self.idle_since.get(),
             _ => Instant::now(),
         };
-        let idle = self.stuck_since.get().unwrap_or(idle_since) + patience.idle;
-        match self.head_since.get() {
-            Some(since) => idle.min(since + patience.head),
-            // A head may begin at any moment.
-            None => idle.min(Instant::now() + patience.head),
-        }
+        self.stuck_since.get().unwrap_or(idle_since) + patience.idle
     }
 
     pub(super) fn judge(&self, patience: &Patience, now: Instant) -> Verdict {
@@ -109,8 +83,6 @@ impl Activity {
             Verdict::Stuck
         } else if self.requests.get() > 0 {
             Verdict::Fine
-        } else if over(self.head_since.get(), patience.head) {
-            Verdict::HeadLate
         } else if over(Some(self.idle_since.get()), patience.idle) {
             Verdict::Idle
         } else {
@@ -130,24 +102,20 @@ mod tests {
     };
 
     #[tokio::test(start_paused = true)]
-    async fn heads_idleness_and_stuck_readers_are_told_apart() {
-        let activity = Activity::new(true);
+    async fn idleness_and_stuck_readers_are_told_apart() {
+        let activity = Activity::new();
         let after = |seconds: u32| activity.judge(&PATIENCE, Instant::now() + S * seconds);
         assert_eq!(after(0), Verdict::Fine);
-        assert_eq!(after(1), Verdict::HeadLate);
         activity.request_began();
-        activity.received();
         assert_eq!(after(9), Verdict::Fine);
         activity.request_ended();
         assert_eq!(after(4), Verdict::Fine);
         assert_eq!(after(5), Verdict::Idle);
-        activity.received();
-        assert_eq!(after(1), Verdict::HeadLate);
         activity.request_began();
         activity.wrote(false);
         assert_eq!(after(5), Verdict::Stuck);
         activity.wrote(true);
         assert_eq!(after(9), Verdict::Fine);
-        assert!(activity.due(&PATIENCE) <= Instant::now() + S);
+        assert!(activity.due(&PATIENCE) <= Instant::now() + 5 * S);
     }
 }

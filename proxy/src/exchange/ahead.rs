@@ -6,10 +6,10 @@
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serin_config::model::Limits;
 use tokio::time::timeout;
 
+use super::pipe::ClientBody;
 use crate::error::Failure;
 use crate::route::Body;
 
@@ -18,7 +18,7 @@ pub(crate) struct Ahead {
     /// What was read.
     pub(crate) bytes: Bytes,
     /// What was not; `None` when all was.
-    pub(crate) rest: Option<Incoming>,
+    pub(crate) rest: Option<ClientBody>,
     /// After the whole body.
     pub(crate) trailers: Option<HeaderMap>,
     was_asked: bool,
@@ -26,10 +26,20 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     /// Nothing read yet.
-    pub(crate) const fn nothing(body: Incoming) -> Self {
+    pub(crate) const fn nothing(body: ClientBody) -> Self {
         Self {
             bytes: Bytes::new(),
             rest: Some(body),
+            trailers: None,
+            was_asked: false,
+        }
+    }
+
+    /// There is no body.
+    pub(crate) const fn empty() -> Self {
+        Self {
+            bytes: Bytes::new(),
+            rest: None,
             trailers: None,
             was_asked: false,
         }

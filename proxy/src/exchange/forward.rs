@@ -67,8 +67,7 @@ impl Exchange<'_> {
         ticket: &Ticket,
     ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
         let entry = ticket.entry();
-        let none = || Failure::Exhausted(std::io::ErrorKind::NotFound.into());
-        let backend = backend(entry, ticket.arm()).ok_or_else(none)?;
+        let backend = backend(entry, ticket.arm()).ok_or_else(Failure::no_endpoint)?;
         let booking = self.choose(backend)?;
         let wire = wire(backend.protocol, self.is_call);
         let outbound = Outbound {
@@ -93,12 +92,11 @@ impl Exchange<'_> {
             limits.body_timeout,
         );
         let timeouts = entry.route.timeouts;
-        let arrived = Instant::from_std(self.arrival.at);
         let question = Question {
             backend,
             timeouts,
             wire,
-            end: timeouts.total.map(|total| arrived + total),
+            end: self.end(ticket),
             upload: upload.state(),
         };
         let request = Request::from_parts(head, upload);
@@ -140,14 +138,6 @@ impl Exchange<'_> {
             Ok(response) => Ok((response, lease)),
             Err(Unsent { error, .. }) => Err(question.failure(error).into()),
         }
-    }
-
-    fn choose(&self, backend: &Backend) -> Result<Booking, Failure> {
-        let none = || Failure::Exhausted(std::io::ErrorKind::NotFound.into());
-        let upstreams = &self.desk.upstreams;
-        upstreams
-            .choose(backend, &self.desk.identity)
-            .ok_or_else(none)
     }
 
     fn relay(
@@ -239,7 +229,7 @@ impl Question<'_> {
     }
 }
 
-const fn wire(protocol: Protocol, is_call: bool) -> Wire {
+pub(super) const fn wire(protocol: Protocol, is_call: bool) -> Wire {
     match protocol {
         Protocol::Http1 => Wire::Http1,
         Protocol::Http2 => Wire::Http2,

@@ -14,7 +14,9 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use serin_config::model::Backend;
 use serin_stats::snapshot::{Arm, Outcome};
+use tokio::time::Instant;
 
 use crate::connection::Peer;
 use crate::error::{Blame, Failure};
@@ -22,6 +24,7 @@ use crate::identity::RequestId;
 use crate::observe::{Arrival, Relay, Ticket, grpc};
 use crate::plane::Rules;
 use crate::route::{Assignment, Found, RequestFacts, RouteEntry, Unassigned};
+use crate::upstream::Booking;
 use crate::worker::{Desk, InFlight};
 
 mod admit;
@@ -29,7 +32,10 @@ mod ahead;
 mod fields;
 mod forward;
 mod heads;
+pub(crate) mod http1;
+mod pipe;
 mod reply;
+mod translate;
 mod upload;
 
 pub(crate) use fields::strip_ours;
@@ -37,6 +43,7 @@ pub(crate) use reply::Reply;
 pub(crate) use upload::{Upload, UploadState};
 
 use ahead::Ahead;
+use pipe::ClientBody;
 use reply::Source;
 
 /// What is known of a request from the start.
@@ -52,7 +59,7 @@ struct Exchange<'d> {
 /// A response of our own: why, and for which arm if the request had one.
 struct Refused {
     failure: Rc<Failure>,
-    entry: Option<(Arc<RouteEntry>, Arm)>,
+    entry: Option<(Arc<RouteEntry>, Arm, RequestId)>,
 }
 
 /// Serves one request.
@@ -84,7 +91,7 @@ pub(crate) async fn serve(
         Ok(response) => response.map(|relay| Source::Relayed(Box::new(relay))),
         Err(refused) => {
             let mut response = refused.failure.to_response(is_call);
-            if let Some((entry, arm)) = refused.entry {
+            if let Some((entry, arm, request_id)) = refused.entry {
                 let expose = entry.route.expose;
                 let backend = backend(&entry, arm);
                 heads::expose(response.headers_mut(), expose, arm, backend, request_id);
@@ -98,7 +105,7 @@ pub(crate) async fn serve(
 impl Exchange<'_> {
     async fn answer(&self, head: Parts, body: Incoming) -> Result<Response<Relay>, Refused> {
         let mut head = head;
-        let mut ahead = Ahead::nothing(body);
+        let mut ahead = Ahead::nothing(ClientBody::Incoming(body));
         match self.route(&mut head, &mut ahead).await {
             Ok((host, ticket)) => self.forward(head, host, ahead, ticket).await,
             Err(failure) => {
@@ -127,9 +134,33 @@ impl Exchange<'_> {
             }
             ahead.read(limits).await?;
         };
+        Ok((host, self.open(entry, assignment)))
+    }
+
+    /// The ticket of a request that has its route.
+    fn open(&self, entry: &Arc<RouteEntry>, assignment: Assignment) -> Ticket {
         let entry = Arc::clone(entry);
-        let ticket = Ticket::open(entry, self.desk.worker, assignment, self.arrival);
-        Ok((host, ticket))
+        let (worker, id) = (self.desk.worker, self.request_id);
+        Ticket::open(entry, worker, assignment, self.arrival, id)
+    }
+
+    /// When the request had arrived.
+    fn arrived(&self) -> Instant {
+        Instant::from_std(self.arrival.at)
+    }
+
+    /// When everything must be over, if the route has such a limit.
+    fn end(&self, ticket: &Ticket) -> Option<Instant> {
+        let total = ticket.entry().route.timeouts.total?;
+        Some(self.arrived() + total)
+    }
+
+    /// An endpoint of these.
+    fn choose(&self, backend: &Backend) -> Result<Booking, Failure> {
+        let upstreams = &self.desk.upstreams;
+        upstreams
+            .choose(backend, &self.desk.identity)
+            .ok_or_else(Failure::no_endpoint)
     }
 
     /// The route and where the request falls on it; `None` when that depends on the body.
@@ -175,7 +206,11 @@ impl Refused {
             Blame::Upstream | Blame::Ours => Outcome::Error,
         };
         ticket.close(outcome, failure.is_unreachable());
-        let entry = (Arc::clone(ticket.entry()), ticket.arm());
+        let entry = (
+            Arc::clone(ticket.entry()),
+            ticket.arm(),
+            ticket.request_id(),
+        );
         Self {
             failure,
             entry: Some(entry),
@@ -194,7 +229,7 @@ impl From<Failure> for Refused {
 }
 
 /// An arm's servers.
-fn backend(entry: &RouteEntry, arm: Arm) -> Option<&serin_config::model::Backend> {
+fn backend(entry: &RouteEntry, arm: Arm) -> Option<&Backend> {
     match arm {
         Arm::Baseline => Some(&entry.route.baseline),
         Arm::Canary => entry.route.canary.as_ref(),
@@ -203,7 +238,11 @@ fn backend(entry: &RouteEntry, arm: Arm) -> Option<&serin_config::model::Backend
 
 /// Takes in the rest of a refused body for a moment. A connection that is closed while the client still sends
 /// is reset, and then the client never sees why.
-fn linger(mut body: Incoming) {
+fn linger(body: ClientBody) {
+    // Our own connections do it themselves.
+    let ClientBody::Incoming(mut body) = body else {
+        return;
+    };
     const MOMENT: Duration = Duration::from_secs(2);
     const MOST: usize = 1024 * 1024;
     tokio::task::spawn_local(tokio::time::timeout(MOMENT, async move {

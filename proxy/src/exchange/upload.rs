@@ -12,10 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::pipe::ClientBody;
 use crate::error::Failure;
 use crate::observe::Patience;
 
@@ -45,7 +45,7 @@ pub(crate) struct Upload {
     state: Rc<UploadState>,
     /// What was read ahead, to be sent first.
     ahead: Bytes,
-    rest: Option<Incoming>,
+    rest: Option<ClientBody>,
     trailers: Option<HeaderMap>,
     /// Bytes that may still come.
     allowance: u64,
@@ -56,7 +56,7 @@ impl Upload {
     /// A body of which `ahead` was read already; `rest` is `None` when that was all, save the trailers.
     pub(crate) fn new(
         ahead: Bytes,
-        rest: Option<Incoming>,
+        rest: Option<ClientBody>,
         trailers: Option<HeaderMap>,
         allowance: u64,
         limit: Duration,

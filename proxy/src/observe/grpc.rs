@@ -4,6 +4,10 @@ use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName};
 use serin_stats::snapshot::Outcome;
 
+use super::relay::Meaning;
+use crate::h1::field;
+use crate::h1::head::Fields;
+
 /// The header or trailer that holds a call's status.
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
@@ -14,24 +18,51 @@ pub(crate) const UNAVAILABLE: u16 = 14;
 pub(crate) fn is_call(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
-        .and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"))
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        .is_some_and(|kind| field::is_call(kind.as_bytes()))
 }
 
 /// How a call's status counts; `None` when there is no status here. A status that is no number is an error.
 pub(crate) fn outcome(fields: &HeaderMap) -> Option<Outcome> {
-    let status = fields.get(GRPC_STATUS)?;
-    let code = status
-        .to_str()
+    fields
+        .get(GRPC_STATUS)
+        .map(|status| outcome_of(status.as_bytes()))
+}
+
+/// What a whole response to a call will have meant, by the fields of its head.
+pub(crate) fn meaning(fields: &Fields<'_>) -> Meaning {
+    let mut fields = fields.iter();
+    let status = fields.find(|(_, field)| is_status(field.name));
+    match status {
+        Some((_, field)) => Meaning::Known(outcome_of(field.value)),
+        None => Meaning::InTrailers { can_append: false },
+    }
+}
+
+/// How a call's status counts that stands in a trailer section.
+pub(crate) fn outcome_in(trailer: &[u8]) -> Option<Outcome> {
+    trailer.split(|&byte| byte == b'\n').find_map(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        let (name, value) = line.split_at_checked(colon)?;
+        is_status(std::str::from_utf8(name).ok()?)
+            .then(|| outcome_of(value.get(1..).unwrap_or_default().trim_ascii()))
+    })
+}
+
+fn is_status(name: &str) -> bool {
+    name.eq_ignore_ascii_case(GRPC_STATUS.as_str())
+}
+
+fn outcome_of(status: &[u8]) -> Outcome {
+    let code = std::str::from_utf8(status)
         .ok()
         .and_then(|text| text.parse::<u8>().ok());
-    Some(match code {
+    match code {
         Some(0) => Outcome::Success,
         Some(1) => Outcome::Aborted,
         // UNKNOWN, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
         Some(2 | 4 | 8 | 12 | 13 | 14 | 15) | None => Outcome::Error,
         Some(_) => Outcome::Rejected,
-    })
+    }
 }
 
 #[cfg(test)]

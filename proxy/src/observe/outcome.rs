@@ -5,12 +5,15 @@ use serin_stats::snapshot::Outcome;
 
 /// 5xx and 429 are the arm's errors, any other 4xx is a rejection, the rest succeeds if its body arrives whole.
 pub(crate) fn of_status(status: StatusCode) -> Outcome {
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        Outcome::Error
-    } else if status.is_client_error() {
-        Outcome::Rejected
-    } else {
-        Outcome::Success
+    of_code(status.as_u16())
+}
+
+/// The same, by the status' number.
+pub(crate) const fn of_code(status: u16) -> Outcome {
+    match status {
+        429 | 500.. => Outcome::Error,
+        400..500 => Outcome::Rejected,
+        ..400 => Outcome::Success,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serin_stats::snapshot::{Arm, Outcome};
 
+use crate::identity::RequestId;
 use crate::measure::Record;
 use crate::route::{Assignment, RouteEntry};
 
@@ -29,6 +30,7 @@ pub(crate) struct Ticket {
     arm: Arm,
     assignment: Assignment,
     arrival: Arrival,
+    request_id: RequestId,
     first_byte: Option<Duration>,
     is_open: bool,
 }
@@ -40,6 +42,7 @@ impl Ticket {
         worker: usize,
         assignment: Assignment,
         arrival: Arrival,
+        request_id: RequestId,
     ) -> Self {
         let arm = match &entry.route.canary {
             Some(_) => assignment.arm(entry.stage.split().share),
@@ -51,6 +54,7 @@ impl Ticket {
             arm,
             assignment,
             arrival,
+            request_id,
             first_byte: None,
             is_open: true,
         }
@@ -66,6 +70,11 @@ impl Ticket {
         self.arm
     }
 
+    /// Our id for the request.
+    pub(crate) const fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
     /// The first byte of the response's body came (of its head, when there is no body).
     pub(crate) fn see_first_byte(&mut self) {
         if self.first_byte.is_none() {
@@ -73,10 +82,11 @@ impl Ticket {
         }
     }
 
-    /// The request ended. Only the first ending counts.
-    pub(crate) fn close(&mut self, outcome: Outcome, unreachable: bool) {
+    /// The request ended: now. Only the first ending counts.
+    pub(crate) fn close(&mut self, outcome: Outcome, unreachable: bool) -> Instant {
+        let now = Instant::now();
         if !std::mem::take(&mut self.is_open) {
-            return;
+            return now;
         }
         let record = Record {
             arm: self.arm,
@@ -84,10 +94,11 @@ impl Ticket {
             outcome,
             unreachable,
             arrived_ms: self.arrival.unix_ms,
-            total_ms: milliseconds(self.arrival.at.elapsed()),
+            total_ms: milliseconds(now.saturating_duration_since(self.arrival.at)),
             first_byte_ms: self.first_byte.map(milliseconds),
         };
         self.entry.stage.record(self.worker, &record);
+        now
     }
 }
 

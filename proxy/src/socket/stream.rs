@@ -28,10 +28,7 @@ impl Stream {
     pub(crate) fn probe(&self) -> Probe {
         match self {
             Self::Plain(socket) => socket.probe(),
-            Self::Tls(stream) => Probe {
-                is_plain: false,
-                ..stream.get_ref().0.probe()
-            },
+            Self::Tls(stream) => stream.get_ref().0.probe(),
         }
     }
 
@@ -58,19 +55,17 @@ impl Stream {
         }
     }
 
-    /// Reads what is there: `WouldBlock` when there is nothing. Who goes on waiting polls afterwards: no wake-up
-    /// was arranged.
-    #[expect(dead_code, reason = "hyper's codecs poll")]
-    pub(crate) fn try_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+    /// Whether an idle connection can be used again: still open, and nothing came that nobody asked for. Without a
+    /// closer `look` it is what the last turn of the event loop knew.
+    pub(crate) fn is_quiet(&mut self, look: bool) -> bool {
         match self {
-            Self::Plain(socket) => socket.stream().try_read(buf),
+            Self::Plain(socket) => socket.is_quiet(look),
+            // The peer's tickets and keys are no unasked bytes: decrypting tells.
             Self::Tls(stream) => {
-                let mut buf = ReadBuf::new(buf);
                 let mut nobody = Context::from_waker(Waker::noop());
-                match Pin::new(stream.as_mut()).poll_read(&mut nobody, &mut buf) {
-                    Poll::Ready(result) => result.map(|()| buf.filled().len()),
-                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-                }
+                Pin::new(stream.as_mut())
+                    .poll_fill_buf(&mut nobody)
+                    .is_pending()
             }
         }
     }

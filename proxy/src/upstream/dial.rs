@@ -90,8 +90,8 @@ pub(crate) async fn http2(
     Ok(sender)
 }
 
-/// Names are looked up at every connect, and all their addresses tried in turn.
-async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Stream, Failure> {
+/// Opens a connection. Names are looked up at every connect, and all their addresses tried in turn.
+pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Stream, Failure> {
     let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
     let stream = timeout(limit, connecting)
         .await

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serin_config::model::{Backend, Endpoint};
 
@@ -15,11 +15,18 @@ use crate::route::Table;
 
 mod dial;
 mod lease;
+mod line;
 mod pool;
 
 pub(crate) use dial::{SameThread, Wire};
 pub(crate) use lease::{Lease, Unsent};
+pub(crate) use line::Line;
 pub(crate) use pool::{Booking, Upstream};
+
+/// Idle HTTP/1.1 connections kept per endpoint and worker.
+const MAX_IDLE: usize = 512;
+/// An idle connection is closed after this.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// All endpoints that this worker has asked.
 #[derive(Default)]

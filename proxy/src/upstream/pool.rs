@@ -15,14 +15,11 @@ use serin_config::model::Endpoint;
 
 use super::dial::{self, Wire};
 use super::lease::{Connection, Lease};
+use super::line::Resting;
+use super::{IDLE_LIMIT, MAX_IDLE};
 use crate::error::Failure;
 use crate::exchange::Upload;
 use crate::socket::Probe;
-
-/// Idle HTTP/1.1 connections kept per endpoint and worker.
-const MAX_IDLE: usize = 512;
-/// An idle connection is closed after this.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 type SharedHttp2 = Shared<LocalBoxFuture<'static, Result<http2::SendRequest<Upload>, Rc<Failure>>>>;
 
@@ -32,6 +29,7 @@ pub(crate) struct Upstream {
     outstanding: Cell<usize>,
     /// The longest idle first.
     idle: RefCell<Vec<Idle>>,
+    resting: Resting,
     http2: RefCell<Option<SharedHttp2>>,
 }
 
@@ -51,6 +49,7 @@ impl Upstream {
             endpoint,
             outstanding: Cell::new(0),
             idle: RefCell::default(),
+            resting: Resting::default(),
             http2: RefCell::default(),
         }
     }
@@ -58,6 +57,11 @@ impl Upstream {
     /// Exchanges in flight.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.get()
+    }
+
+    /// Connections on which we speak HTTP/1.1 ourselves.
+    pub(super) const fn resting(&self) -> &Resting {
+        &self.resting
     }
 
     /// Keeps a connection for the next exchange.
@@ -74,6 +78,7 @@ impl Upstream {
 
     /// Closes connections that were idle for too long.
     pub(super) fn reap(&self, now: Instant) {
+        self.resting.reap(now);
         self.idle.borrow_mut().retain(|idle| {
             now.saturating_duration_since(idle.since) < IDLE_LIMIT && !idle.sender.is_closed()
         });

@@ -141,13 +141,19 @@ async fn what_is_not_exposed_is_hidden() {
 #[tokio::test]
 async fn the_absolute_form_names_the_host() {
     let (proxy, mut seen) = shown(HeaderMap::new()).await;
-    let words =
-        "GET http://other.example:81/p?q HTTP/1.1\r\nhost: lies\r\nconnection: close\r\n\r\n";
-    let answer = proxy.converse(words.as_bytes()).await;
+    let ask = |host| {
+        format!(
+            "GET http://other.example:81/p?q HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+        )
+    };
+    let answer = proxy.converse(ask("Other.example:81").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let got = seen.recv().await.unwrap();
     assert_eq!(got.headers()["host"], "other.example:81");
     assert_eq!(got.uri(), "/p?q");
+    // Two names for one request: servers differ in which they believe.
+    let answer = proxy.converse(ask("lies").as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
 #[tokio::test]

@@ -14,5 +14,7 @@ mod forwarding;
 mod life;
 mod outcomes;
 mod routing;
+mod sins;
 mod streaming;
+mod strict;
 mod support;

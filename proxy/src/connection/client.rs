@@ -1,0 +1,158 @@
+//! An HTTP/1.1 client's connection: its stream, what was read of it and not yet used, and its one timer.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use serin_config::model::Limits;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use super::Peer;
+use super::alarm::Alarm;
+use crate::buffer::{Buffer, poll_write_all};
+use crate::socket::Stream;
+use crate::worker::Desk;
+
+/// Idle connections wait for one more request when draining, but not longer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A client's connection.
+pub(crate) struct Client {
+    /// The worker that serves it.
+    pub(crate) desk: Rc<Desk>,
+    /// Who is at the other end.
+    pub(crate) peer: Peer,
+    /// The client's address as text.
+    pub(crate) address: Box<str>,
+    /// The connection itself.
+    pub(crate) stream: Stream,
+    /// What was read and not yet used.
+    pub(crate) input: Buffer,
+    /// Its timer.
+    pub(crate) alarm: Alarm,
+}
+
+/// Why reading gave nothing.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The client sends no more, or its connection broke.
+    Gone,
+    /// The deadline passed.
+    Late,
+}
+
+impl Client {
+    pub(super) fn new(desk: Rc<Desk>, peer: Peer, stream: Stream, deadline: Instant) -> Self {
+        Self {
+            desk,
+            peer,
+            address: peer.ip.to_canonical().to_string().into(),
+            stream,
+            input: Buffer::default(),
+            alarm: Alarm::new(deadline),
+        }
+    }
+
+    /// Waits until a request begins; false when the connection is to end instead.
+    ///
+    /// Once no more requests are wanted the client may be writing one this moment: it is waited for a little, and
+    /// answered with `Connection: close`, where closing at once would cost the client an error.
+    pub(super) async fn begins(&mut self) -> bool {
+        if !self.input.is_empty() {
+            return true;
+        }
+        self.input.release(&self.desk.buffers);
+        let mut deadline = None;
+        let mut is_closing = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = self.poll_fill(cx) {
+                return Poll::Ready(matches!(read, Ok(1..)));
+            }
+            let limits = |limits: &Limits| (limits.idle_timeout, LINGER.min(limits.drain / 4));
+            let (idle, linger) = self.desk.with_limits(limits);
+            let deadline = deadline.get_or_insert_with(|| Instant::now() + idle);
+            if self.desk.closing.has_begun() && !is_closing {
+                is_closing = true;
+                *deadline = (*deadline).min(Instant::now() + linger);
+            }
+            self.alarm.poll_due(cx, *deadline).map(|()| false)
+        })
+        .await
+    }
+
+    /// Reads on.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.input
+            .poll_fill(cx, &mut self.stream, &self.desk.buffers)
+    }
+
+    /// Reads on, until the deadline.
+    pub(crate) async fn fill(&mut self, deadline: Instant) -> Result<(), Ended> {
+        poll_fn(|cx| {
+            if let Poll::Ready(read) = self.poll_fill(cx) {
+                return Poll::Ready(match read {
+                    Ok(1..) => Ok(()),
+                    Ok(0) | Err(_) => Err(Ended::Gone),
+                });
+            }
+            ready!(self.alarm.poll_due(cx, deadline));
+            Poll::Ready(Err(Ended::Late))
+        })
+        .await
+    }
+
+    /// Ready when the client is gone. What it sends meanwhile is its next request, and waits.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.input.is_empty() {
+            return Poll::Pending;
+        }
+        if let Ok(()) = ready!(self.stream.poll_readable(cx))
+            && let Ok(1..) = ready!(self.poll_fill(cx))
+        {
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// Writes all of it, as long as the client takes something.
+    pub(crate) async fn write(&mut self, words: &[u8], patience: Duration) -> io::Result<()> {
+        let mut sent = 0;
+        let mut deadline = Instant::now() + patience;
+        poll_fn(|cx| {
+            let before = sent;
+            if let Poll::Ready(result) = poll_write_all(cx, &mut self.stream, words, &mut sent) {
+                return Poll::Ready(result);
+            }
+            if sent > before {
+                deadline = Instant::now() + patience;
+            }
+            ready!(self.alarm.poll_due(cx, deadline));
+            Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+        })
+        .await
+    }
+
+    /// Ends a connection on which the client may still be sending: it is told that nothing follows, and what it
+    /// sends is taken in for a moment. A connection that is closed on unread bytes is reset, and then the
+    /// client may never see the answer.
+    pub(crate) async fn linger(mut self) {
+        const MOMENT: Duration = Duration::from_secs(2);
+        const MOST: usize = 1024 * 1024;
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let deadline = Instant::now() + MOMENT;
+        let mut taken = 0;
+        while taken < MOST {
+            let held = self.input.unused().len();
+            taken += held;
+            self.input.consume(held);
+            if self.fill(deadline).await.is_err() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! Sends a request to one of the arm's endpoints and waits for the response's head, within the deadlines.
+//!
+//! A connection that served others before may be closed by the endpoint just now. A request that met such a
+//! connection is sent once more on a fresh one, if that is safe: nothing of it was sent, or nothing was
+//! answered and sending it twice does no harm.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::downward::{Broken, Coding, Downward};
+use super::heads::{self, Answer, Sent};
+use super::order::Traits;
+use super::upward::{Stopped, Upward};
+use crate::buffer::Buffer;
+use crate::connection::Client;
+use crate::error::Failure;
+use crate::exchange::{Exchange, backend};
+use crate::h1::body::Body;
+use crate::h1::head::{self, Framing, ResponseHead, Room};
+use crate::observe::relay::Meaning;
+use crate::observe::{Ticket, grpc, outcome};
+use crate::upstream::Line;
+
+/// What a client is told that waits for leave to send its body.
+pub(in crate::exchange) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// The largest response head.
+const LARGEST_HEAD: usize = 256 * 1024;
+
+/// The response's head came.
+pub(super) struct Asked {
+    pub(super) line: Line,
+    pub(super) answer: Answered,
+}
+
+/// What is to be done with a response.
+pub(super) struct Answered {
+    pub(super) downward: Downward,
+    /// What a whole body will have meant.
+    pub(super) meaning: Meaning,
+    /// The upstream keeps its connection open.
+    pub(super) upstream_stays: bool,
+    /// The client's connection is used again.
+    pub(super) client_stays: bool,
+}
+
+/// Why there is no response.
+pub(super) enum Trouble {
+    /// The client left.
+    Gone,
+    /// Something went wrong that the client is told of.
+    Failed(Rc<Failure>),
+}
+
+/// How an attempt ended without a response.
+enum Failed {
+    Gone,
+    /// The connection ended without a byte of a response.
+    Silent(Failure),
+    Otherwise(Failure),
+}
+
+/// Asks, a second time if that is safe and the first connection was an old one.
+pub(super) async fn ask(
+    client: &mut Client,
+    exchange: &Exchange<'_>,
+    ticket: &mut Ticket,
+    traits: Traits,
+    upward: &mut Upward,
+) -> Result<Asked, Trouble> {
+    let mut waits = traits.expect_continue && upward.is_untouched();
+    let mut line = connect(exchange, ticket, false).await?;
+    loop {
+        if waits && !upward.is_read() {
+            let patience = super::patience(exchange.desk);
+            client
+                .write(CONTINUE, patience)
+                .await
+                .map_err(|_| Trouble::Gone)?;
+        }
+        waits = false;
+        let mut attempt = Attempt {
+            exchange,
+            ticket,
+            traits,
+            answer: Buffer::default(),
+            looked_at: 0,
+        };
+        let failed = match attempt.run(client, upward, &mut line).await {
+            Ok(answer) => return Ok(Asked { line, answer }),
+            Err(failed) => failed,
+        };
+        let failure = match failed {
+            Failed::Gone => return Err(Trouble::Gone),
+            Failed::Otherwise(failure) => failure,
+            Failed::Silent(failure) => {
+                let harmless =
+                    upward.is_untouched() || traits.is_idempotent && upward.is_replayable();
+                if line.is_reused() && harmless {
+                    upward.rewind(Instant::now());
+                    drop(line);
+                    line = connect(exchange, ticket, true).await?;
+                    continue;
+                }
+                failure
+            }
+        };
+        return Err(failure.into());
+    }
+}
+
+/// A connection to one of the arm's endpoints.
+async fn connect(exchange: &Exchange<'_>, ticket: &Ticket, fresh: bool) -> Result<Line, Trouble> {
+    let entry = ticket.entry();
+    let backend = backend(entry, ticket.arm()).ok_or_else(Failure::no_endpoint)?;
+    let booking = exchange.choose(backend)?;
+    let booking = if fresh {
+        booking
+    } else {
+        match booking.idle_line(exchange.arrival.at) {
+            Ok(line) => return Ok(line),
+            Err(booking) => booking,
+        }
+    };
+    let timeouts = entry.route.timeouts;
+    let connecting = booking.new_line(timeouts.connect);
+    Ok(match exchange.end(ticket) {
+        Some(end) => timeout_at(end, connecting)
+            .await
+            .map_err(|_| Failure::ConnectLate)??,
+        None => connecting.await?,
+    })
+}
+
+/// One request on one connection, until the response's head.
+struct Attempt<'a> {
+    exchange: &'a Exchange<'a>,
+    ticket: &'a Ticket,
+    traits: Traits,
+    answer: Buffer,
+    /// So much of the answer was searched for a head.
+    looked_at: usize,
+}
+
+/// What the upstream's first bytes are.
+enum Read {
+    Partial,
+    Interim(Vec<u8>),
+    Answered(Answered),
+}
+
+impl Attempt<'_> {
+    async fn run(
+        &mut self,
+        client: &mut Client,
+        upward: &mut Upward,
+        line: &mut Line,
+    ) -> Result<Answered, Failed> {
+        let mut is_stopped = false;
+        loop {
+            let read = poll_fn(|cx| self.poll(cx, client, upward, line, &mut is_stopped)).await?;
+            match read {
+                Read::Answered(answered) => return Ok(answered),
+                Read::Interim(words) => {
+                    let patience = super::patience(self.exchange.desk);
+                    let written = client.write(&words, patience).await;
+                    written.map_err(|_| Failed::Gone)?;
+                }
+                Read::Partial => {}
+            }
+        }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        upward: &mut Upward,
+        line: &mut Line,
+        is_stopped: &mut bool,
+    ) -> Poll<Result<Read, Failed>> {
+        let mut all_sent = *is_stopped;
+        if !*is_stopped {
+            match upward.poll(cx, client, &mut line.stream) {
+                Poll::Ready(Ok(())) => all_sent = true,
+                Poll::Ready(Err(Stopped::Client(failure))) => {
+                    return Poll::Ready(Err(match failure {
+                        Failure::BodyBroken => Failed::Gone,
+                        failure => Failed::Otherwise(failure),
+                    }));
+                }
+                // It may have said why before it closed.
+                Poll::Ready(Err(Stopped::Upstream)) => *is_stopped = true,
+                Poll::Pending => {}
+            }
+        }
+        // Interim responses leave what follows them.
+        if !self.answer.is_empty() {
+            match self.read() {
+                Ok(Read::Partial) => {}
+                read => return Poll::Ready(read),
+            }
+        }
+        let buffers = &self.exchange.desk.buffers;
+        while let Poll::Ready(filled) = self.answer.poll_fill(cx, &mut line.stream, buffers) {
+            match filled {
+                Ok(1..) => match self.read() {
+                    Ok(Read::Partial) => {}
+                    read => return Poll::Ready(read),
+                },
+                Ok(0) => return Poll::Ready(Err(self.ended("the connection was closed".into()))),
+                Err(error) => return Poll::Ready(Err(self.ended(error.into()))),
+            }
+        }
+        if all_sent && client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Failed::Gone));
+        }
+        self.poll_late(cx, client, upward)
+    }
+
+    fn poll_late<T>(
+        &self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        upward: &Upward,
+    ) -> Poll<Result<T, Failed>> {
+        let timeouts = self.ticket.entry().route.timeouts;
+        let (mut due, mut failure) = match upward.upstreams_turn_since() {
+            Some(since) => (since + timeouts.response, Failure::ResponseLate),
+            None => {
+                let patience = self.exchange.rules.limits.body_timeout;
+                let late = upward.late_at(patience);
+                (late.unwrap_or_else(Instant::now), Failure::BodyLate)
+            }
+        };
+        if let Some(end) = self.exchange.end(self.ticket)
+            && end < due
+        {
+            (due, failure) = (end, Failure::ResponseLate);
+        }
+        client
+            .alarm
+            .poll_due(cx, due)
+            .map(|()| Err(Failed::Otherwise(failure)))
+    }
+
+    fn ended(&self, error: crate::error::BoxError) -> Failed {
+        let is_silent = self.answer.is_empty();
+        let failure = Failure::BadResponse(error);
+        if is_silent {
+            Failed::Silent(failure)
+        } else {
+            Failed::Otherwise(failure)
+        }
+    }
+
+    /// Looks for a head in what came.
+    fn read(&mut self) -> Result<Read, Failed> {
+        let bad = |what: &str| Failed::Otherwise(Failure::BadResponse(what.into()));
+        let input = self.answer.unused();
+        let new = input.get(self.looked_at..).unwrap_or_default();
+        // A head ends with a line; without one there is nothing new to be found.
+        let may_end = self.looked_at == 0 || memchr::memchr(b'\n', new).is_some();
+        self.looked_at = input.len();
+        if input.len() > LARGEST_HEAD {
+            return Err(bad("the head is too large"));
+        }
+        if !may_end {
+            return Ok(Read::Partial);
+        }
+        let mut room = Room::new();
+        let head = match head::response(input, &mut room, self.traits.is_head) {
+            Ok(None) => return Ok(Read::Partial),
+            Ok(Some(head)) => head,
+            Err(error) => return Err(bad(&error.to_string())),
+        };
+        let length = head.len;
+        let read = match head.status {
+            101 => return Err(bad("101 that nobody asked for")),
+            100..200 => {
+                let mut words = Vec::new();
+                // HTTP/1.0 knows no interim responses, and leave to continue was given already.
+                let is_known =
+                    self.traits.version_11 && !(head.status == 100 && self.traits.expect_continue);
+                if is_known {
+                    heads::interim(&mut words, &head);
+                }
+                Read::Interim(words)
+            }
+            _ => Read::Answered(self.answered(&head)),
+        };
+        self.answer.consume(length);
+        self.looked_at = 0;
+        Ok(match read {
+            Read::Answered(mut answered) => {
+                answered.downward.answer = std::mem::take(&mut self.answer);
+                if let Err(Broken::Upstream(error)) = answered.downward.begin() {
+                    return Err(bad(&error));
+                }
+                Read::Answered(answered)
+            }
+            other => other,
+        })
+    }
+
+    fn answered(&self, head: &ResponseHead<'_>) -> Answered {
+        let traits = self.traits;
+        let bodiless = traits.is_head || matches!(head.status, 204 | 304);
+        let (sent, coding) = match head.framing {
+            _ if bodiless => (Sent::Nothing, Coding::AsItIs),
+            Framing::Empty => (Sent::Length(0), Coding::AsItIs),
+            Framing::Length(length) => (Sent::Length(length), Coding::AsItIs),
+            Framing::Chunked if traits.version_11 => (Sent::Chunked, Coding::AsItIs),
+            Framing::UntilClose if traits.version_11 => (Sent::Chunked, Coding::Chunked),
+            Framing::Chunked => (Sent::UntilClose, Coding::Unchunked),
+            Framing::UntilClose => (Sent::UntilClose, Coding::AsItIs),
+        };
+        let closing = self.exchange.desk.closing.has_begun();
+        let client_stays = traits.keep_alive && sent != Sent::UntilClose && !closing;
+        let mut out = self.exchange.desk.buffers.take();
+        let answer = Answer {
+            exchange: self.exchange,
+            ticket: self.ticket,
+            traits,
+            sent,
+            keep_alive: client_stays,
+        };
+        heads::response(&mut out, head, &answer);
+        let meaning = match head.status {
+            200 if traits.is_call => grpc::meaning(&head.fields),
+            status => Meaning::Known(outcome::of_code(status)),
+        };
+        // A response may be as long as it likes.
+        let body = Body::unlimited(head.framing);
+        let now = Instant::now();
+        Answered {
+            downward: Downward::new(out, Buffer::default(), body, coding, now),
+            meaning,
+            // Python's model servers close the connection a moment after a 500, see `upstream::lease`.
+            upstream_stays: head.keep_alive && head.status != 500,
+            client_stays,
+        }
+    }
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure.into())
+    }
+}
+
+impl From<Rc<Failure>> for Trouble {
+    fn from(failure: Rc<Failure>) -> Self {
+        Self::Failed(failure)
+    }
+}

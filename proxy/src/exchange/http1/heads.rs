@@ -1,0 +1,281 @@
+//! The two heads as they go on over HTTP/1.1: the request's to the upstream, the response's to the client.
+//!
+//! The same fields as [`heads`](crate::exchange::heads) gives to messages of HTTP/2, written straight from one
+//! buffer into another.
+
+use http::{HeaderMap, StatusCode};
+use serin_config::model::Backend;
+use serin_stats::snapshot::Arm;
+
+use super::order::Traits;
+use crate::exchange::{Exchange, backend};
+use crate::h1::field::Known;
+use crate::h1::head::{Fields, Framing, RequestHead, ResponseHead};
+use crate::h1::write;
+use crate::identity::is_traceparent;
+use crate::observe::Ticket;
+use crate::worker::Desk;
+
+/// How a response's body goes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::exchange) enum Sent {
+    /// There is none; the upstream's `Content-Length` (of a HEAD, of a 304) is passed on.
+    Nothing,
+    /// So many bytes.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+    /// Until the connection closes.
+    UntilClose,
+}
+
+/// Appends the head of a request to an upstream.
+pub(super) fn request(
+    out: &mut Vec<u8>,
+    head: &RequestHead<'_>,
+    exchange: &Exchange<'_>,
+    address: &str,
+    host: &str,
+) {
+    write::request_line(out, head.method, head.target);
+    write::field(out, b"host", host.as_bytes());
+    let mut said = Said::default();
+    for (kind, field) in head.fields.iter() {
+        match kind {
+            Known::Other if head.fields.is_named(kind, field) => continue,
+            Known::Other | Known::ContentType | Known::Date | Known::RoutingKey => {}
+            Known::ForwardedProto => said.proto = true,
+            Known::ForwardedHost => said.host = true,
+            Known::Via => {
+                said.via = true;
+                continue;
+            }
+            Known::ForwardedFor => {
+                said.for_whom = true;
+                continue;
+            }
+            Known::Traceparent => {
+                said.traces += 1;
+                continue;
+            }
+            _ => continue,
+        }
+        write::field(out, field.name.as_bytes(), field.value);
+    }
+    let via: &[u8] = if head.version_11 {
+        b"1.1 serin"
+    } else {
+        b"1.0 serin"
+    };
+    let before = said.via.then_some(head.fields);
+    list(out, b"via", before, Known::Via, via);
+    let before = said.for_whom.then_some(head.fields);
+    list(
+        out,
+        b"x-forwarded-for",
+        before,
+        Known::ForwardedFor,
+        address.as_bytes(),
+    );
+    if !said.proto {
+        let scheme: &[u8] = if exchange.peer.is_secure {
+            b"https"
+        } else {
+            b"http"
+        };
+        write::field(out, b"x-forwarded-proto", scheme);
+    }
+    if !said.host {
+        write::field(out, b"x-forwarded-host", host.as_bytes());
+    }
+    let id = exchange.request_id;
+    write::field(out, b"x-serin-request-id", id.as_str().as_bytes());
+    trace(out, &head.fields, said.traces, exchange.desk);
+    if head.takes_trailers {
+        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+    }
+    match head.framing {
+        Framing::Length(length) => write::content_length(out, length),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        // A body is what the method expects: its absence is said.
+        Framing::Empty if expects_body(head.method) => write::content_length(out, 0),
+        Framing::Empty | Framing::UntilClose => {}
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// What a client's head says already.
+#[derive(Default)]
+struct Said {
+    via: bool,
+    for_whom: bool,
+    proto: bool,
+    host: bool,
+    traces: usize,
+}
+
+fn expects_body(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
+}
+
+/// Appends a list: what the message's fields say, and one more member, in one line.
+fn list(out: &mut Vec<u8>, name: &[u8], before: Option<Fields<'_>>, kind: Known, member: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    for value in before.into_iter().flat_map(|fields| fields.values(kind)) {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(member);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Passes a valid trace on; begins one otherwise.
+fn trace(out: &mut Vec<u8>, fields: &Fields<'_>, traces: usize, desk: &Desk) {
+    let given = fields
+        .values(Known::Traceparent)
+        .next()
+        .filter(|parent| traces == 1 && is_traceparent(parent));
+    match given {
+        Some(parent) => {
+            write::field(out, b"traceparent", parent);
+            for state in fields.values(Known::Tracestate) {
+                write::field(out, b"tracestate", state);
+            }
+        }
+        None => write::field(out, b"traceparent", &desk.identity.new_trace()),
+    }
+}
+
+/// What a response's head says beside what the upstream said.
+pub(super) struct Answer<'a> {
+    pub(super) exchange: &'a Exchange<'a>,
+    pub(super) ticket: &'a Ticket,
+    pub(super) traits: Traits,
+    pub(super) sent: Sent,
+    /// The connection is used again.
+    pub(super) keep_alive: bool,
+}
+
+/// Appends the head of an upstream's response to the client.
+pub(super) fn response(out: &mut Vec<u8>, head: &ResponseHead<'_>, answer: &Answer<'_>) {
+    let traits = answer.traits;
+    write::status_line(out, traits.version_11, head.status, head.reason);
+    let (mut has_date, mut has_via) = (false, false);
+    for (kind, field) in head.fields.iter() {
+        match kind {
+            Known::Other if head.fields.is_named(kind, field) => continue,
+            Known::Date => has_date = true,
+            Known::Via => {
+                has_via = true;
+                continue;
+            }
+            Known::ContentLength if answer.sent != Sent::Nothing || head.status == 204 => continue,
+            Known::TransferEncoding
+            | Known::Connection
+            | Known::Expect
+            | Known::Upgrade
+            | Known::Te
+            | Known::HopByHop
+            | Known::RoutingKey
+            | Known::Ours => continue,
+            _ => {}
+        }
+        write::field(out, field.name.as_bytes(), field.value);
+    }
+    let via: &[u8] = if head.version_11 {
+        b"1.1 serin"
+    } else {
+        b"1.0 serin"
+    };
+    let before = has_via.then_some(head.fields);
+    list(out, b"via", before, Known::Via, via);
+    if !has_date {
+        date(out, answer.exchange);
+    }
+    expose(out, answer);
+    framing(out, answer.sent);
+    connection(out, traits.version_11, answer.keep_alive);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends an interim response (1xx).
+pub(super) fn interim(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
+    write::status_line(out, true, head.status, head.reason);
+    for (kind, field) in head.fields.iter() {
+        let goes_on = match kind {
+            Known::Other => !head.fields.is_named(kind, field),
+            Known::Date | Known::ContentType => true,
+            _ => false,
+        };
+        if goes_on {
+            write::field(out, field.name.as_bytes(), field.value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the head of a response whose fields are ours, or came over HTTP/2 and were made ready.
+pub(in crate::exchange) fn own(
+    out: &mut Vec<u8>,
+    status: StatusCode,
+    headers: &HeaderMap,
+    sent: Sent,
+    (version_11, keep_alive): (bool, bool),
+    desk: &Desk,
+) {
+    let reason = status.canonical_reason().unwrap_or_default();
+    write::status_line(out, version_11, status.as_u16(), reason);
+    for (name, value) in headers {
+        let is_framing = name == http::header::CONTENT_LENGTH;
+        if !is_framing || sent == Sent::Nothing && status != StatusCode::NO_CONTENT {
+            write::field(out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    if !headers.contains_key(http::header::DATE) {
+        write::field(out, b"date", &desk.date(desk.arrival().unix_ms));
+    }
+    framing(out, sent);
+    connection(out, version_11, keep_alive);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn date(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
+    write::field(out, b"date", &exchange.desk.date(exchange.arrival.unix_ms));
+}
+
+/// Says who answered, as far as clients may know.
+fn expose(out: &mut Vec<u8>, answer: &Answer<'_>) {
+    let entry = answer.ticket.entry();
+    let (exposed, arm) = (entry.route.expose, answer.ticket.arm());
+    if exposed.arm {
+        write::field(out, b"x-serin-arm", Arm::name(arm).as_bytes());
+    }
+    if exposed.release
+        && let Some(release) =
+            backend(entry, arm).and_then(|backend: &Backend| backend.release.as_ref())
+    {
+        write::field(out, b"x-serin-release", release.digest.0.as_bytes());
+    }
+    if exposed.request_id {
+        let id = answer.exchange.request_id;
+        write::field(out, b"x-serin-request-id", id.as_str().as_bytes());
+    }
+}
+
+fn framing(out: &mut Vec<u8>, sent: Sent) {
+    match sent {
+        Sent::Length(length) => write::content_length(out, length),
+        Sent::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Sent::Nothing | Sent::UntilClose => {}
+    }
+}
+
+/// The default isn't said.
+fn connection(out: &mut Vec<u8>, version_11: bool, keep_alive: bool) {
+    match (version_11, keep_alive) {
+        (true, true) | (false, false) => {}
+        (true, false) => out.extend_from_slice(b"connection: close\r\n"),
+        (false, true) => out.extend_from_slice(b"connection: keep-alive\r\n"),
+    }
+}

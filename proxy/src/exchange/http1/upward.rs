@@ -1,0 +1,192 @@
+//! A request on its way up: its head and the body's beginning in one write, then the rest as it comes.
+//!
+//! While all of the request is still held here it can be sent again.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::buffer::poll_write_all;
+use crate::connection::Client;
+use crate::error::Failure;
+use crate::h1::body::{Body, BodyError};
+use crate::socket::Stream;
+
+/// A request on its way to the upstream.
+pub(super) struct Upward {
+    /// The head, and what follows it in the same write.
+    out: Vec<u8>,
+    sent: usize,
+    /// So many bytes at the front of the client's input come next.
+    region: usize,
+    region_sent: usize,
+    body: Body,
+    /// All of the request that was read so far stands in `out`.
+    is_whole: bool,
+    is_untouched: bool,
+    /// The client's turn, rather than the upstream's.
+    awaits_client: bool,
+    /// Since when nothing has moved.
+    still_since: Instant,
+}
+
+/// Why a request did not get through.
+#[derive(Debug)]
+pub(super) enum Stopped {
+    /// The client broke off, or broke the rules.
+    Client(Failure),
+    /// The upstream takes no more.
+    Upstream,
+}
+
+impl Upward {
+    /// A request whose head is this, and whose body begins in the client's input.
+    pub(super) fn new(
+        head: Vec<u8>,
+        body: Body,
+        client: &mut Client,
+        now: Instant,
+    ) -> Result<Self, BodyError> {
+        let mut upward = Self {
+            out: head,
+            sent: 0,
+            region: 0,
+            region_sent: 0,
+            body,
+            is_whole: true,
+            is_untouched: true,
+            awaits_client: false,
+            still_since: now,
+        };
+        if !upward.body.is_done() && !client.input.is_empty() {
+            upward.append(client)?;
+        }
+        Ok(upward)
+    }
+
+    /// The client sends no more of this request.
+    pub(super) const fn is_read(&self) -> bool {
+        self.body.is_done()
+    }
+
+    /// Nothing was sent of it, and what was read of it is here.
+    pub(super) const fn is_untouched(&self) -> bool {
+        self.is_untouched && self.is_whole
+    }
+
+    /// Whether all of it is here, to be sent again.
+    pub(super) const fn is_replayable(&self) -> bool {
+        self.is_whole && self.body.is_done()
+    }
+
+    /// Sends it again from the start.
+    pub(super) const fn rewind(&mut self, now: Instant) {
+        self.sent = 0;
+        self.still_since = now;
+    }
+
+    /// Since when it is the upstream's turn; `None` when it is the client's.
+    pub(super) const fn upstreams_turn_since(&self) -> Option<Instant> {
+        if self.awaits_client {
+            None
+        } else {
+            Some(self.still_since)
+        }
+    }
+
+    /// When the client has kept us waiting too long.
+    pub(super) fn late_at(&self, patience: Duration) -> Option<Instant> {
+        self.awaits_client.then(|| self.still_since + patience)
+    }
+
+    /// Gives the memory back.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.out
+    }
+
+    /// Goes on; ready when all was sent.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        stream: &mut Stream,
+    ) -> Poll<Result<(), Stopped>> {
+        loop {
+            ready!(self.poll_send(cx, client, stream)).map_err(|_| Stopped::Upstream)?;
+            if self.body.is_done() {
+                self.awaits_client = false;
+                return Poll::Ready(Ok(()));
+            }
+            if !self.awaits_client {
+                self.awaits_client = true;
+                self.still_since = Instant::now();
+            }
+            match ready!(client.poll_fill(cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => {
+                    return Poll::Ready(Err(Stopped::Client(Failure::BodyBroken)));
+                }
+            }
+            self.awaits_client = false;
+            self.still_since = Instant::now();
+            self.accept(client)
+                .map_err(|error| Stopped::Client(error.into()))?;
+        }
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        stream: &mut Stream,
+    ) -> Poll<io::Result<()>> {
+        let before = self.sent;
+        let written = poll_write_all(cx, stream, &self.out, &mut self.sent);
+        if self.sent > before {
+            self.is_untouched = false;
+            if written.is_pending() {
+                self.still_since = Instant::now();
+            }
+        }
+        ready!(written)?;
+        if self.region > 0 {
+            let region = client.input.unused().get(..self.region);
+            let region = region.unwrap_or_default();
+            ready!(poll_write_all(cx, stream, region, &mut self.region_sent))?;
+            client.input.consume(self.region);
+            (self.region, self.region_sent) = (0, 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// More of the body came.
+    fn accept(&mut self, client: &mut Client) -> Result<(), BodyError> {
+        self.is_whole = false;
+        let relayed = self.body.relay(client.input.unused())?;
+        self.out.clear();
+        self.sent = 0;
+        if relayed.passed == relayed.taken {
+            self.region = relayed.passed;
+            return Ok(());
+        }
+        // In the trailer section: what goes on is no longer what came.
+        self.take(client, relayed.taken, relayed.passed);
+        Ok(())
+    }
+
+    fn append(&mut self, client: &mut Client) -> Result<(), BodyError> {
+        let relayed = self.body.relay(client.input.unused())?;
+        self.take(client, relayed.taken, relayed.passed);
+        Ok(())
+    }
+
+    fn take(&mut self, client: &mut Client, taken: usize, passed: usize) {
+        let input = client.input.unused();
+        self.out
+            .extend_from_slice(input.get(..passed).unwrap_or_default());
+        self.out.extend(self.body.take_trailer());
+        client.input.consume(taken);
+    }
+}

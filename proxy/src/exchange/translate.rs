@@ -1,0 +1,296 @@
+//! An exchange between an HTTP/1.1 client and an HTTP/2 upstream: the client's side is ours, the upstream's is
+//! the one that HTTP/2 clients have too.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http_body::Body as _;
+use tokio::time::Instant;
+
+use super::Exchange;
+use super::ahead::Ahead;
+use super::http1::heads::{self, Sent};
+use super::http1::order::{Traits, method};
+use super::http1::{CONTINUE, Next, patience, refuse};
+use super::pipe::{ClientBody, PipeWriter, pipe};
+use crate::buffer::poll_write_all;
+use crate::connection::Client;
+use crate::error::Failure;
+use crate::h1::body::Body;
+use crate::h1::field::Known;
+use crate::h1::head::{Framing, RequestHead};
+use crate::h1::write;
+use crate::observe::{Relay, Ticket};
+
+/// A request's head as the rest of the house knows it.
+pub(super) struct Head {
+    parts: Parts,
+    host: HeaderValue,
+}
+
+impl Head {
+    pub(super) fn of(head: &RequestHead<'_>, host: &str) -> Result<Self, Failure> {
+        let bad = || Failure::Malformed("The request head is malformed.");
+        let mut parts = Request::new(()).into_parts().0;
+        parts.method = method(head.method)?;
+        parts.uri = head.target.parse().map_err(|_| bad())?;
+        parts.version = if head.version_11 {
+            Version::HTTP_11
+        } else {
+            Version::HTTP_10
+        };
+        for (kind, field) in head.fields.iter() {
+            if !matches!(kind, Known::Ours | Known::Underscored | Known::Host)
+                && !head.fields.is_named(kind, field)
+            {
+                let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| bad())?;
+                let value = HeaderValue::from_bytes(field.value).map_err(|_| bad())?;
+                parts.headers.append(name, value);
+            }
+        }
+        // What it names is gone already; what it must not name stays.
+        parts.headers.remove(http::header::CONNECTION);
+        Ok(Self {
+            parts,
+            host: HeaderValue::from_str(host).map_err(|_| bad())?,
+        })
+    }
+}
+
+/// Serves it.
+pub(super) async fn serve(
+    client: &mut Client,
+    exchange: &Exchange<'_>,
+    ticket: Ticket,
+    traits: Traits,
+    head: Head,
+) -> Next {
+    let limits = &exchange.rules.limits;
+    let patience = patience(exchange.desk);
+    if traits.expect_continue
+        && client.input.is_empty()
+        && client.write(CONTINUE, patience).await.is_err()
+    {
+        return Next::Cut;
+    }
+    let length = match traits.framing {
+        Framing::Length(length) => Some(length),
+        Framing::Empty => Some(0),
+        Framing::Chunked | Framing::UntilClose => None,
+    };
+    let (writer, reader) = pipe(length);
+    // Its bound is watched where the body is taken.
+    let mut feed = Feed {
+        body: Body::unlimited(traits.framing),
+        writer: Some(writer),
+        failure: None,
+    };
+    let ahead = match traits.framing {
+        Framing::Empty => Ahead::empty(),
+        _ => Ahead::nothing(ClientBody::Piped(reader)),
+    };
+    let asking = exchange.forward(head.parts, Some(head.host), ahead, ticket);
+    let mut asking = pin!(asking);
+    let asked = poll_fn(|cx| {
+        if let Poll::Ready(answer) = asking.as_mut().poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        let fed = feed.poll(cx, client);
+        if fed.is_ready() && feed.body.is_done() {
+            ready!(client.poll_gone(cx));
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    });
+    let _ = limits;
+    match asked.await {
+        None => Next::Cut,
+        Some(Err(refused)) => {
+            let refused = match feed.failure.take() {
+                Some(failure) => super::Refused {
+                    failure: failure.into(),
+                    ..refused
+                },
+                None => refused,
+            };
+            refuse(client, refused, Some(traits), feed.body.is_done()).await
+        }
+        Some(Ok(response)) => relay(client, exchange, traits, response, feed).await,
+    }
+}
+
+/// Brings the client's body to the pipe.
+struct Feed {
+    body: Body,
+    /// `None` once there is nothing more to put in.
+    writer: Option<PipeWriter>,
+    failure: Option<Failure>,
+}
+
+impl Feed {
+    /// Ready when there is nothing more to do.
+    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<()> {
+        while let Some(writer) = &self.writer {
+            if !ready!(writer.poll_wanted(cx)) {
+                self.writer = None;
+                break;
+            }
+            if self.body.is_done() {
+                writer.end(trailers(&self.body.take_trailer()));
+                self.writer = None;
+                break;
+            }
+            if client.input.is_empty() && !matches!(ready!(client.poll_fill(cx)), Ok(1..)) {
+                // The pipe breaks.
+                self.writer = None;
+                break;
+            }
+            let mut content = Vec::new();
+            match self.body.content(client.input.unused(), &mut content) {
+                Ok(taken) => client.input.consume(taken),
+                Err(error) => {
+                    self.failure = Some(error.into());
+                    self.writer = None;
+                    break;
+                }
+            }
+            if !content.is_empty() {
+                writer.put(content.into());
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// The trailer section as the rest of the house knows it.
+fn trailers(section: &[u8]) -> Option<HeaderMap> {
+    let mut room = [httparse::EMPTY_HEADER; 64];
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut room)
+    else {
+        return None;
+    };
+    let fields = fields.iter().filter_map(|field| {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(field.value).ok()?))
+    });
+    Some(fields.collect()).filter(|trailers: &HeaderMap| !trailers.is_empty())
+}
+
+/// Brings the response to the client.
+async fn relay(
+    client: &mut Client,
+    exchange: &Exchange<'_>,
+    traits: Traits,
+    response: Response<Relay>,
+    mut feed: Feed,
+) -> Next {
+    let desk = exchange.desk;
+    let (head, body) = response.into_parts();
+    let bodiless = traits.is_head
+        || matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let sent = match body.size_hint().exact() {
+        _ if bodiless => Sent::Nothing,
+        Some(length) => Sent::Length(length),
+        None if traits.version_11 => Sent::Chunked,
+        None => Sent::UntilClose,
+    };
+    let client_stays = traits.keep_alive && sent != Sent::UntilClose && !desk.closing.has_begun();
+    let mut out = desk.buffers.take();
+    let how = (traits.version_11, client_stays);
+    heads::own(&mut out, head.status, &head.headers, sent, how, desk);
+    let mut relaying = Relaying {
+        out,
+        sent: 0,
+        body,
+        chunked: sent == Sent::Chunked,
+        is_complete: false,
+        stuck_since: None,
+    };
+    let whole = poll_fn(|cx| relaying.poll(cx, client, &mut feed, exchange)).await;
+    desk.buffers.give(relaying.out);
+    let is_read = feed.body.is_done();
+    match whole {
+        Err(()) => Next::Cut,
+        Ok(()) if client_stays && is_read => Next::Again,
+        Ok(()) => Next::Close,
+    }
+}
+
+struct Relaying {
+    out: Vec<u8>,
+    sent: usize,
+    body: Relay,
+    chunked: bool,
+    is_complete: bool,
+    /// Since when the client takes nothing.
+    stuck_since: Option<Instant>,
+}
+
+impl Relaying {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        feed: &mut Feed,
+        exchange: &Exchange<'_>,
+    ) -> Poll<Result<(), ()>> {
+        let fed = feed.poll(cx, client);
+        loop {
+            match poll_write_all(cx, &mut client.stream, &self.out, &mut self.sent) {
+                Poll::Ready(Ok(())) => self.stuck_since = None,
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
+                Poll::Pending => {
+                    let since = *self.stuck_since.get_or_insert_with(Instant::now);
+                    let patience = exchange.rules.limits.idle_timeout;
+                    ready!(client.alarm.poll_due(cx, since + patience));
+                    return Poll::Ready(Err(()));
+                }
+            }
+            self.out.clear();
+            self.sent = 0;
+            if self.is_complete {
+                return Poll::Ready(Ok(()));
+            }
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => self.put(&data),
+                    Err(frame) => self.end(frame.into_trailers().ok()),
+                },
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(())),
+                Poll::Ready(None) => self.end(None),
+                Poll::Pending => break,
+            }
+        }
+        if fed.is_ready() && feed.body.is_done() {
+            ready!(client.poll_gone(cx));
+            return Poll::Ready(Err(()));
+        }
+        Poll::Pending
+    }
+
+    fn put(&mut self, data: &Bytes) {
+        if self.chunked {
+            write::chunk(&mut self.out, data);
+        } else {
+            self.out.extend_from_slice(data);
+        }
+    }
+
+    fn end(&mut self, trailers: Option<HeaderMap>) {
+        self.is_complete = true;
+        if self.chunked {
+            self.out.extend_from_slice(b"0\r\n");
+            for (name, value) in trailers.iter().flatten() {
+                write::field(&mut self.out, name.as_str().as_bytes(), value.as_bytes());
+            }
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! Parses one request or response head, strictly.
+//!
+//! Grammar is httparse's business; this module refuses what httparse lets pass and RFC 9112 calls an attack
+//! or leaves ambiguous: bare line feeds, more than one `Host`, lists of lengths, `Content-Length` beside
+//! `Transfer-Encoding`, codings other than `chunked`, targets that are not what the method allows.
+
+use std::mem::MaybeUninit;
+
+use httparse::Header;
+
+use super::field::{self, Connection, Known};
+
+/// Most fields in one head; more: 431.
+pub(crate) const MAX_FIELDS: usize = 100;
+
+/// Room for the fields of one head: on the stack, and never across an await.
+pub(crate) struct Room<'b> {
+    fields: [MaybeUninit<Header<'b>>; MAX_FIELDS],
+    kinds: [Known; MAX_FIELDS],
+}
+
+impl Room<'_> {
+    /// Nothing in it yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            fields: [const { MaybeUninit::uninit() }; MAX_FIELDS],
+            kinds: [Known::Other; MAX_FIELDS],
+        }
+    }
+}
+
+/// The fields of one head, in order, each with what it is to a proxy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields<'b> {
+    fields: &'b [Header<'b>],
+    kinds: &'b [Known],
+    connection: Connection<'b>,
+}
+
+impl<'b> Fields<'b> {
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Known, &'b Header<'b>)> + use<'b> {
+        self.kinds.iter().copied().zip(self.fields)
+    }
+
+    /// The values of the fields that are this to a proxy, in order.
+    pub(crate) fn values(&self, kind: Known) -> impl Iterator<Item = &'b [u8]> + use<'b> {
+        self.iter()
+            .filter(move |(one, _)| *one == kind)
+            .map(|(_, field)| field.value)
+    }
+
+    /// Whether `Connection` says that this field ends here. Only fields that no proxy depends on can be named.
+    pub(crate) fn is_named(&self, kind: Known, field: &Header<'_>) -> bool {
+        kind == Known::Other && self.connection.names(field.name)
+    }
+}
+
+/// How much of a body follows a head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// No body.
+    Empty,
+    /// So many bytes.
+    Length(u64),
+    /// `Transfer-Encoding: chunked`.
+    Chunked,
+    /// Until the connection closes (responses only).
+    UntilClose,
+}
+
+/// A parsed request head; borrows from the input.
+#[derive(Debug)]
+pub(crate) struct RequestHead<'b> {
+    /// Bytes of the input that the head takes.
+    pub(crate) len: usize,
+    /// Case-sensitive token.
+    pub(crate) method: &'b str,
+    /// Path and query (`*` for OPTIONS), as it goes upstream.
+    pub(crate) target: &'b str,
+    /// Authority from the absolute form or from `Host`; empty only for HTTP/1.0 without one.
+    pub(crate) authority: &'b str,
+    /// HTTP/1.1 rather than 1.0.
+    pub(crate) version_11: bool,
+    /// All fields, in order.
+    pub(crate) fields: Fields<'b>,
+    /// How the body is delimited.
+    pub(crate) framing: Framing,
+    /// The client would use the connection again.
+    pub(crate) keep_alive: bool,
+    /// The client waits for a 100 before it sends its body.
+    pub(crate) expect_continue: bool,
+    /// Trailers are welcome (`TE: trailers`).
+    pub(crate) takes_trailers: bool,
+    /// A gRPC call.
+    pub(crate) is_call: bool,
+}
+
+/// A parsed response head; borrows from the input.
+#[derive(Debug)]
+pub(crate) struct ResponseHead<'b> {
+    /// Bytes of the input that the head takes.
+    pub(crate) len: usize,
+    /// 100–999.
+    pub(crate) status: u16,
+    /// May be empty.
+    pub(crate) reason: &'b str,
+    /// All fields, in order.
+    pub(crate) fields: Fields<'b>,
+    /// How the body is delimited, given the request's method.
+    pub(crate) framing: Framing,
+    /// HTTP/1.1 rather than 1.0.
+    pub(crate) version_11: bool,
+    /// The upstream keeps the connection open after this exchange.
+    pub(crate) keep_alive: bool,
+}
+
+/// Why a head was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeadError {
+    /// Not HTTP, or ambiguous: two readers could see two different messages in it.
+    #[error("{0}")]
+    Malformed(&'static str),
+    /// A transfer coding other than `chunked`.
+    #[error("The transfer coding is not supported.")]
+    UnsupportedCoding,
+    /// Not HTTP/1.0 or HTTP/1.1.
+    #[error("The HTTP version is not supported.")]
+    UnsupportedVersion,
+    /// CONNECT or TRACE.
+    #[error("The method is not served.")]
+    MethodRefused,
+    /// An expectation other than `100-continue`.
+    #[error("The expectation cannot be met.")]
+    UnknownExpectation,
+    /// More than [`MAX_FIELDS`] fields.
+    #[error("There are too many header fields.")]
+    TooManyFields,
+}
+
+/// Parses a request head from the start of `input`; `None` when more bytes are needed.
+///
+/// # Errors
+/// When it is malformed, ambiguous or not for a proxy like this one.
+pub(crate) fn request<'b>(
+    input: &'b [u8],
+    room: &'b mut Room<'b>,
+) -> Result<Option<RequestHead<'b>>, HeadError> {
+    let mut parsed = httparse::Request::new(&mut []);
+    let len = match parsed.parse_with_uninit_headers(input, &mut room.fields) {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => {
+            return bare_line_feed(input).map_or(Ok(None), Err);
+        }
+        Err(error) => return Err(refusal(error, input)),
+    };
+    if let Some(error) = bare_line_feed(input.get(..len).unwrap_or_default()) {
+        return Err(error);
+    }
+    let method = parsed.method.unwrap_or_default();
+    let version_11 = parsed.version == Some(1);
+    let fields: &'b [Header<'b>] = parsed.headers;
+    if matches!(method, "CONNECT" | "TRACE") {
+        return Err(HeadError::MethodRefused);
+    }
+    let seen = Seen::of(fields, &mut room.kinds)?;
+    let (target, authority) = target(method, parsed.path.unwrap_or_default(), &seen, version_11)?;
+    let framing = seen.request_framing(version_11)?;
+    if seen.unknown_expectation && version_11 {
+        return Err(HeadError::UnknownExpectation);
+    }
+    Ok(Some(RequestHead {
+        len,
+        method,
+        target,
+        authority,
+        version_11,
+        framing,
+        keep_alive: seen.connection.keeps_alive(version_11),
+        expect_continue: version_11 && seen.expect_continue && framing != Framing::Empty,
+        takes_trailers: seen.takes_trailers,
+        is_call: seen.is_call,
+        fields: seen.fields(fields, &room.kinds),
+    }))
+}
+
+/// Parses a response head from the start of `input`; `None` when more bytes are needed. `to_head` says that
+/// it answers a HEAD request and has no body whatever its fields say (RFC 9112, section 6.3).
+///
+/// # Errors
+/// When it is malformed or ambiguous.
+pub(crate) fn response<'b>(
+    input: &'b [u8],
+    room: &'b mut Room<'b>,
+    to_head: bool,
+) -> Result<Option<ResponseHead<'b>>, HeadError> {
+    // httparse passes over empty lines; before a response they are bytes that nobody asked for.
+    if input.first().is_some_and(|&byte| byte != b'H') {
+        return Err(HeadError::Malformed("The status line is malformed."));
+    }
+    let mut parsed = httparse::Response::new(&mut []);
+    let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut parsed,
+        input,
+        &mut room.fields,
+    );
+    let len = match status {
+        Ok(httparse::Status::Complete(len)) => len,
+        Ok(httparse::Status::Partial) => {
+            return bare_line_feed(input).map_or(Ok(None), Err);
+        }
+        Err(error) => return Err(refusal(error, input)),
+    };
+    if let Some(error) = bare_line_feed(input.get(..len).unwrap_or_default()) {
+        return Err(error);
+    }
+    let code = parsed.code.unwrap_or_default();
+    if !(100..600).contains(&code) {
+        return Err(HeadError::Malformed("The status code is out of range."));
+    }
+    let version_11 = parsed.version == Some(1);
+    let fields: &'b [Header<'b>] = parsed.headers;
+    let seen = Seen::of(fields, &mut room.kinds)?;
+    let framing = seen.response_framing(code, to_head, version_11)?;
+    Ok(Some(ResponseHead {
+        len,
+        status: code,
+        reason: parsed.reason.unwrap_or_default(),
+        framing,
+        version_11,
+        keep_alive: framing != Framing::UntilClose && seen.connection.keeps_alive(version_11),
+        fields: seen.fields(fields, &room.kinds),
+    }))
+}
+
+/// The fields that decide framing and destination, each seen once.
+#[derive(Default)]
+struct Seen<'b> {
+    length: Option<u64>,
+    chunked: bool,
+    host: Option<&'b str>,
+    connection: Connection<'b>,
+    expect_continue: bool,
+    unknown_expectation: bool,
+    takes_trailers: bool,
+    is_call: bool,
+}
+
+impl<'b> Seen<'b> {
+    fn of(fields: &'b [Header<'b>], kinds: &mut [Known; MAX_FIELDS]) -> Result<Self, HeadError> {
+        let mut seen = Self::default();
+        for (field, kind) in fields.iter().zip(kinds) {
+            *kind = field::known(field.name);
+            seen.add(*kind, field)?;
+        }
+        if seen.chunked && seen.length.is_some() {
+            return malformed("Content-Length stands beside Transfer-Encoding.");
+        }
+        if seen.connection.overflows() {
+            return malformed("There are too many Connection fields.");
+        }
+        Ok(seen)
+    }
+
+    fn add(&mut self, kind: Known, field: &'b Header<'b>) -> Result<(), HeadError> {
+        match kind {
+            Known::ContentLength => {
+                let Some(length) = field::content_length(field.value) else {
+                    return malformed("The Content-Length is not one number.");
+                };
+                if self.length.replace(length).is_some() {
+                    return malformed("There is more than one Content-Length.");
+                }
+            }
+            Known::TransferEncoding => {
+                if !field.value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(HeadError::UnsupportedCoding);
+                }
+                if std::mem::replace(&mut self.chunked, true) {
+                    return malformed("There is more than one Transfer-Encoding.");
+                }
+            }
+            Known::Host => {
+                let Some(host) = field::authority(field.value) else {
+                    return malformed("The Host is malformed.");
+                };
+                if self.host.replace(host).is_some() {
+                    return malformed("There is more than one Host.");
+                }
+            }
+            Known::Connection => self.connection.add(field.value),
+            Known::Expect if field.value.eq_ignore_ascii_case(b"100-continue") => {
+                self.expect_continue = true;
+            }
+            Known::Expect => self.unknown_expectation = true,
+            Known::Te => self.takes_trailers |= field::takes_trailers(field.value),
+            Known::ContentType => self.is_call |= field::is_call(field.value),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn fields(&self, fields: &'b [Header<'b>], kinds: &'b [Known]) -> Fields<'b> {
+        Fields {
+            fields,
+            kinds,
+            connection: self.connection,
+        }
+    }
+
+    fn request_framing(&self, version_11: bool) -> Result<Framing, HeadError> {
+        match (self.chunked, self.length) {
+            (true, _) if !version_11 => malformed("HTTP/1.0 knows no Transfer-Encoding."),
+            (true, _) => Ok(Framing::Chunked),
+            (false, Some(0) | None) => Ok(Framing::Empty),
+            (false, Some(length)) => Ok(Framing::Length(length)),
+        }
+    }
+
+    fn response_framing(
+        &self,
+        code: u16,
+        to_head: bool,
+        version_11: bool,
+    ) -> Result<Framing, HeadError> {
+        if self.chunked && !version_11 {
+            return malformed("HTTP/1.0 knows no Transfer-Encoding.");
+        }
+        if code < 200 || code == 204 {
+            // RFC 9112 §6.1: neither field may stand here; a length of 0 is a common, harmless slip.
+            return match (self.chunked, self.length) {
+                (false, None | Some(0)) => Ok(Framing::Empty),
+                _ => malformed("There is a body where none may be."),
+            };
+        }
+        if to_head || code == 304 {
+            return Ok(Framing::Empty);
+        }
+        Ok(match (self.chunked, self.length) {
+            (true, _) => Framing::Chunked,
+            (false, Some(0)) => Framing::Empty,
+            (false, Some(length)) => Framing::Length(length),
+            (false, None) => Framing::UntilClose,
+        })
+    }
+}
+
+/// Splits a request target into what goes upstream and the authority it names.
+fn target<'b>(
+    method: &str,
+    raw: &'b str,
+    seen: &Seen<'b>,
+    version_11: bool,
+) -> Result<(&'b str, &'b str), HeadError> {
+    if version_11 && seen.host.is_none() {
+        return malformed("The request has no Host.");
+    }
+    let host = seen.host.unwrap_or_default();
+    if !raw
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && byte != b'#')
+    {
+        return malformed("The request target is malformed.");
+    }
+    if raw.starts_with('/') {
+        return Ok((raw, host));
+    }
+    if raw == "*" && method == "OPTIONS" {
+        return Ok((raw, host));
+    }
+    let Some((scheme, rest)) = raw.split_once("://") else {
+        return malformed("The request target is malformed.");
+    };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return malformed("The request target's scheme is not served.");
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (named, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    let named = field::authority(named.as_bytes()).filter(|named| !named.is_empty());
+    let Some(named) = named else {
+        return malformed("The request target's authority is malformed.");
+    };
+    if seen.host.is_some() && !named.eq_ignore_ascii_case(host) {
+        return malformed("The Host is not the target's authority.");
+    }
+    match path.as_bytes().first() {
+        Some(b'/') => Ok((path, named)),
+        None if method == "OPTIONS" => Ok(("*", named)),
+        None => Ok(("/", named)),
+        // `http://host?query` has no path to send on.
+        Some(_) => malformed("The request target is malformed."),
+    }
+}
+
+/// httparse takes a bare LF for a line's end; two readers that differ here can be desynchronised.
+fn bare_line_feed(input: &[u8]) -> Option<HeadError> {
+    memchr::memchr_iter(b'\n', input)
+        .any(|at| at == 0 || input.get(at - 1) != Some(&b'\r'))
+        .then_some(HeadError::Malformed("A line ends without CR."))
+}
+
+const fn malformed<T>(what: &'static str) -> Result<T, HeadError> {
+    Err(HeadError::Malformed(what))
+}
+
+fn refusal(error: httparse::Error, input: &[u8]) -> HeadError {
+    HeadError::Malformed(match error {
+        httparse::Error::HeaderName => "A field name is malformed.",
+        httparse::Error::HeaderValue => "A field value is malformed.",
+        httparse::Error::NewLine => "A line end is malformed.",
+        httparse::Error::Status => "The status line is malformed.",
+        httparse::Error::Token => "The start line is malformed.",
+        httparse::Error::TooManyHeaders => return HeadError::TooManyFields,
+        httparse::Error::Version if names_a_version(input) => {
+            return HeadError::UnsupportedVersion;
+        }
+        httparse::Error::Version => "The HTTP version is malformed.",
+    })
+}
+
+/// Whether the first line has three words of which the last is a version, if not one of ours.
+fn names_a_version(input: &[u8]) -> bool {
+    let line = input.split(|&byte| byte == b'\n').next();
+    let mut words = line
+        .unwrap_or_default()
+        .trim_ascii_end()
+        .split(|&byte| byte == b' ');
+    let version = words.nth(2).unwrap_or_default();
+    let is_version = matches!(
+        version,
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit()
+    );
+    is_version && words.next().is_none()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Connections on which we speak HTTP/1.1 ourselves.
+//!
+//! An endpoint keeps those that nobody uses, the latest used first. One is used again only when it is still
+//! open and silent: what the last turn of the event loop knows of it is free to ask; one that has lain for a
+//! while is looked at itself.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use super::pool::Booking;
+use super::{IDLE_LIMIT, MAX_IDLE, dial};
+use crate::error::Failure;
+use crate::socket::Stream;
+
+/// How old the event loop's knowledge of an idle connection may be.
+const FRESH: Duration = Duration::from_millis(5);
+
+/// One exchange's connection. Dropping it closes it.
+pub(crate) struct Line {
+    booking: Booking,
+    /// The connection.
+    pub(crate) stream: Stream,
+    is_reused: bool,
+}
+
+/// An endpoint's connections that nobody uses.
+#[derive(Default)]
+pub(super) struct Resting(RefCell<Vec<Rest>>);
+
+struct Rest {
+    stream: Stream,
+    since: Instant,
+}
+
+impl Line {
+    /// Whether the connection served others before: the endpoint may be about to close it.
+    pub(crate) const fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
+    /// The exchange is over, and nothing is left on the connection: it may serve the next.
+    pub(crate) fn keep(self, now: Instant) {
+        let Self {
+            booking, stream, ..
+        } = self;
+        booking.upstream().resting().put(stream, now);
+    }
+}
+
+impl Booking {
+    /// An idle connection, if there is one.
+    pub(crate) fn idle_line(self, now: Instant) -> Result<Line, Self> {
+        match self.upstream().resting().take(now) {
+            Some(stream) => Ok(Line {
+                booking: self,
+                stream,
+                is_reused: true,
+            }),
+            None => Err(self),
+        }
+    }
+
+    /// A new connection.
+    pub(crate) async fn new_line(self, limit: Duration) -> Result<Line, Failure> {
+        let stream = dial::connect(self.endpoint(), limit).await?;
+        Ok(Line {
+            booking: self,
+            stream,
+            is_reused: false,
+        })
+    }
+}
+
+impl Resting {
+    fn put(&self, stream: Stream, now: Instant) {
+        let mut resting = self.0.borrow_mut();
+        if resting.len() < MAX_IDLE {
+            resting.push(Rest { stream, since: now });
+        }
+    }
+
+    fn take(&self, now: Instant) -> Option<Stream> {
+        let mut resting = self.0.borrow_mut();
+        while let Some(mut last) = resting.pop() {
+            let is_fresh = now.saturating_duration_since(last.since) < FRESH;
+            if last.stream.is_quiet(!is_fresh) {
+                return Some(last.stream);
+            }
+        }
+        None
+    }
+
+    /// Closes those that have rested too long, or were closed by the other side.
+    pub(super) fn reap(&self, now: Instant) {
+        self.0.borrow_mut().retain_mut(|rest| {
+            now.saturating_duration_since(rest.since) < IDLE_LIMIT && rest.stream.is_quiet(false)
+        });
+    }
+}
