@@ -8,6 +8,7 @@ pub mod analysis;
 pub mod journal;
 pub mod rollout;
 pub mod runtime;
+pub mod simulation;
 
 mod driver;
 mod port;

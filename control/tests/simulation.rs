@@ -1,26 +1,67 @@
 //! Whole rollouts in virtual time: what the guardrails do to identical, broken, slow and good releases.
 //!
-//! Seeds are fixed, so a failure is the same failure everywhere; the figures are printed (`--nocapture`).
+//! Seeds are fixed, so a failure is the same failure everywhere; the figures are printed (`--nocapture`). The
+//! whole table is `serin simulate --suite`.
 
-mod harness;
+use std::time::Duration;
 
-use harness::random::Random;
-use harness::traffic::{Answer, Traffic};
-use harness::{World, at, rollout};
-use serin_config::model::Step;
-use serin_control::analysis::Rule;
+use serin_config::model::{Analysis, Guardrail, Margin, Metric, OnBreach, Plan, Rollout, Step};
+use serin_control::analysis::{Evidence, Rule};
 use serin_control::rollout::{Phase, RolloutSpec};
-use serin_stats::snapshot::{Arm, Outcome};
+use serin_control::simulation::{Effect, Traffic, World};
 
-/// Both releases are the same.
-fn identical(_: &mut Random, _: Arm, healthy: Answer) -> Answer {
-    healthy
+/// At 100 requests per second.
+fn traffic() -> Traffic {
+    Traffic {
+        requests_per_second: 100.0,
+        ..Traffic::default()
+    }
 }
 
-fn canary_fails(_: &mut Random, arm: Arm, healthy: Answer) -> Answer {
-    match arm {
-        Arm::Baseline => healthy,
-        Arm::Canary => Answer::of(Outcome::Error, healthy.latency_ms),
+/// A step of this weight and number of seconds.
+fn at(weight: f64, seconds: u64) -> Step {
+    Step {
+        weight,
+        min_duration: Duration::from_secs(seconds),
+        min_samples: 0,
+        max_duration: None,
+        requires_approval: false,
+        bake: None,
+        holdback: 0.0,
+    }
+}
+
+/// The default guardrails over this plan.
+fn rollout(steps: Vec<Step>) -> RolloutSpec {
+    let guardrail = |metric, max_increase| Guardrail {
+        metric,
+        max_increase,
+        max: None,
+        on_breach: OnBreach::Rollback,
+        min_samples: 0,
+        dry_run: false,
+    };
+    let margin = |absolute, relative| Margin {
+        absolute: Some(absolute),
+        relative,
+    };
+    RolloutSpec {
+        name: "digits".to_owned(),
+        baseline_digest: "old".to_owned(),
+        canary_digest: "new".to_owned(),
+        rollout: Rollout {
+            plan: Plan::Steps(steps),
+            guardrails: vec![
+                guardrail(Metric::ErrorRate, margin(0.005, None)),
+                guardrail(Metric::LatencyP95, margin(50.0, Some(0.1))),
+            ],
+            analysis: Analysis {
+                interval: Duration::from_secs(5),
+                alpha: 0.05,
+                warmup: Duration::from_secs(10),
+            },
+            on_breach: OnBreach::Rollback,
+        },
     }
 }
 
@@ -29,8 +70,30 @@ fn steady(share: f64) -> RolloutSpec {
     rollout(vec![at(share, 1_000_000), at(1.0, 1)])
 }
 
+fn world(spec: RolloutSpec, traffic: Traffic, effect: Effect, seed: u64) -> World {
+    let mut world = World::new(spec, traffic, seed);
+    world.set_effect(effect);
+    world
+}
+
+/// Serves requests until a phase is reached or so many were served; whether it was reached.
+fn serve_until(world: &mut World, phase: Phase, limit: u64) -> bool {
+    for _ in 0..limit {
+        if world.state().phase == phase {
+            return true;
+        }
+        let (epoch, weight) = (world.state().epoch, world.state().weight);
+        world.serve();
+        let state = world.state();
+        assert!(state.epoch >= epoch);
+        assert!(!state.phase.is_latched() || state.share() <= 0.0);
+        assert!(state.weight >= weight || state.phase == Phase::RolledBack);
+    }
+    world.state().phase == phase
+}
+
 fn rule(world: &World) -> Option<Rule> {
-    let latch = world.state.latch()?;
+    let latch = world.state().latch()?;
     latch.breach.as_ref().map(|breach| breach.rule)
 }
 
@@ -38,23 +101,22 @@ fn rule(world: &World) -> Option<Rule> {
 fn identical_releases_are_hardly_ever_rolled_back() {
     const RUNS: u64 = 100;
     const REQUESTS: u64 = 20_000;
-    let traffic = Traffic::default();
     let ramp = || rollout(vec![at(0.05, 60), at(0.25, 60), at(0.5, 1_000)]);
     let mut rolled_back = 0;
     for seed in 0..RUNS {
         let spec = if seed % 2 == 0 { ramp() } else { steady(0.05) };
-        let mut world = World::new(spec, traffic, identical, seed);
-        if world.serve_until(Phase::RolledBack, REQUESTS) {
+        let mut world = world(spec, traffic(), Effect::NONE, seed);
+        if serve_until(&mut world, Phase::RolledBack, REQUESTS) {
             rolled_back += 1;
-            println!("seed {seed}: {}", world.state.reason);
+            println!("seed {seed}: {}", world.state().reason);
         }
     }
     println!(
         "A/A: {rolled_back} of {RUNS} rolled back ({REQUESTS} requests each at {} rps, error rate \
          {} %, ICC {}, half at 5 %, half 5 -> 25 -> 50 %, a look every 5 s and at every error)",
-        traffic.requests_per_second,
-        traffic.error_rate * 100.0,
-        traffic.icc,
+        traffic().requests_per_second,
+        traffic().error_rate * 100.0,
+        traffic().icc,
     );
     assert!(rolled_back <= 5);
 }
@@ -63,18 +125,18 @@ fn identical_releases_are_hardly_ever_rolled_back() {
 fn a_canary_that_fails_every_request_is_gone_after_a_handful() {
     let traffic = Traffic {
         error_rate: 0.0,
-        one_request_each: true,
-        ..Traffic::default()
+        most_requests: 1,
+        ..traffic()
     };
     for (share, expected) in [(0.05, 5..=5), (0.25, 5..=5), (0.5, 9..=12)] {
         for seed in 0..20 {
-            let mut world = World::new(steady(share), traffic, canary_fails, seed);
-            assert!(world.serve_until(Phase::RolledBack, 10_000));
-            let took = world.canary_requests;
+            let mut world = world(steady(share), traffic, Effect::errors(1.0), seed);
+            assert!(serve_until(&mut world, Phase::RolledBack, 10_000));
+            let took = world.canary_requests();
             assert!(expected.contains(&took), "{share}, seed {seed}: {took}");
             assert_eq!(rule(&world), Some(Rule::Catastrophe));
             if seed == 0 {
-                println!("{}", world.state.reason);
+                println!("{}", world.state().reason);
             }
         }
     }
@@ -82,44 +144,39 @@ fn a_canary_that_fails_every_request_is_gone_after_a_handful() {
 
 #[test]
 fn a_canary_that_is_down_in_any_way_is_rolled_back() {
-    fn not_found(_: &mut Random, arm: Arm, healthy: Answer) -> Answer {
-        match arm {
-            Arm::Baseline => healthy,
-            Arm::Canary => Answer::of(Outcome::Rejected, 1.0),
-        }
-    }
-    fn hangs(_: &mut Random, arm: Arm, healthy: Answer) -> Answer {
-        match arm {
-            Arm::Baseline => healthy,
-            Arm::Canary => Answer::of(Outcome::Aborted, 30_000.0),
-        }
-    }
-    fn unreachable(_: &mut Random, arm: Arm, healthy: Answer) -> Answer {
-        let refused = Answer {
-            unreachable: true,
-            ..Answer::of(Outcome::Error, 1.0)
-        };
-        match arm {
-            Arm::Baseline => healthy,
-            Arm::Canary => refused,
-        }
-    }
-    for (name, behaviour, limit) in [
-        ("404", not_found as harness::traffic::Behaviour, 30),
+    let not_found = Effect {
+        rejected_rate: 1.0,
+        ..Effect::NONE
+    };
+    let hangs = Effect {
+        aborted_rate: 1.0,
+        latency: 300.0,
+        ..Effect::NONE
+    };
+    let unreachable = Effect {
+        unreachable: true,
+        ..Effect::errors(1.0)
+    };
+    let harmless = Traffic {
+        error_rate: 0.0,
+        ..traffic()
+    };
+    for (name, effect, limit) in [
+        ("404", not_found, 30),
         ("hang", hangs, 30),
         ("unreachable", unreachable, 30),
     ] {
         for seed in 0..20 {
-            let mut world = World::new(steady(0.05), Traffic::default(), behaviour, seed);
+            let mut world = world(steady(0.05), harmless, effect, seed);
             assert!(
-                world.serve_until(Phase::RolledBack, 20_000),
+                serve_until(&mut world, Phase::RolledBack, 20_000),
                 "{name}, seed {seed}: {}",
-                world.state.reason
+                world.state().reason
             );
-            let took = world.canary_requests;
+            let took = world.canary_requests();
             assert!(took <= limit, "{name}, seed {seed}: {took} canary requests");
             if seed == 0 {
-                println!("{name}: {}", world.state.reason);
+                println!("{name}: {}", world.state().reason);
             }
         }
     }
@@ -127,94 +184,80 @@ fn a_canary_that_is_down_in_any_way_is_rolled_back() {
 
 #[test]
 fn requests_that_both_releases_refuse_roll_nothing_back() {
-    fn often_refused(random: &mut Random, _: Arm, healthy: Answer) -> Answer {
-        match random.below(10) {
-            0..=3 => Answer::of(Outcome::Rejected, 1.0),
-            4..=5 => Answer::of(Outcome::Error, 1.0),
-            _ => healthy,
-        }
-    }
-    fn always_refused(_: &mut Random, _: Arm, _: Answer) -> Answer {
-        Answer::of(Outcome::Rejected, 1.0)
-    }
-    fn always_failing(_: &mut Random, _: Arm, _: Answer) -> Answer {
-        Answer::of(Outcome::Error, 1.0)
-    }
-    for behaviour in [
-        often_refused as harness::traffic::Behaviour,
-        always_refused,
-        always_failing,
-    ] {
+    let often_refused = Traffic {
+        error_rate: 0.2,
+        rejected_rate: 0.4,
+        ..traffic()
+    };
+    let always_refused = Traffic {
+        error_rate: 0.0,
+        rejected_rate: 1.0,
+        ..traffic()
+    };
+    let always_failing = Traffic {
+        error_rate: 1.0,
+        ..traffic()
+    };
+    for traffic in [often_refused, always_refused, always_failing] {
         for seed in 0..4 {
-            let mut world = World::new(steady(0.25), Traffic::default(), behaviour, seed);
-            let rolled_back = world.serve_until(Phase::RolledBack, 4_000);
-            assert!(!rolled_back, "seed {seed}: {}", world.state.reason);
+            let mut world = world(steady(0.25), traffic, Effect::NONE, seed);
+            let rolled_back = serve_until(&mut world, Phase::RolledBack, 4_000);
+            assert!(!rolled_back, "seed {seed}: {}", world.state().reason);
         }
     }
     // Nor does a release that mostly fails take a step, however bad baseline is.
-    for behaviour in [
-        always_refused as harness::traffic::Behaviour,
-        always_failing,
-    ] {
+    for traffic in [always_refused, always_failing] {
         let ramp = rollout(vec![at(0.05, 10), at(1.0, 10)]);
-        let mut world = World::new(ramp, Traffic::default(), behaviour, 9);
-        world.serve_until(Phase::Healthy, 4_000);
-        assert_eq!(world.state.weight, 0.05, "{}", world.state.reason);
+        let mut world = world(ramp, traffic, Effect::NONE, 9);
+        serve_until(&mut world, Phase::Healthy, 4_000);
+        assert_eq!(world.state().weight, 0.05, "{}", world.state().reason);
     }
 }
 
 #[test]
 fn a_good_release_reaches_everybody() {
     let bake = Step {
-        bake: Some(std::time::Duration::from_mins(1)),
+        bake: Some(Duration::from_mins(1)),
         holdback: 0.05,
         ..at(1.0, 0)
     };
     for seed in 0..5 {
         let ramp = rollout(vec![at(0.05, 60), at(0.25, 60), at(0.5, 60), bake.clone()]);
-        let mut world = World::new(ramp, Traffic::default(), identical, seed);
+        let mut world = world(ramp, traffic(), Effect::NONE, seed);
         let (mut weight, mut phases) = (0.0, Vec::new());
-        for _ in 0..30_000 {
+        for _ in 0..600_000 {
             world.serve();
-            assert!(world.state.weight >= weight, "a good release was lowered");
-            weight = world.state.weight;
-            if phases.last() != Some(&world.state.phase) {
-                phases.push(world.state.phase);
+            let state = world.state();
+            assert!(state.weight >= weight, "a good release was lowered");
+            weight = state.weight;
+            if phases.last() != Some(&state.phase) {
+                phases.push(state.phase);
+            }
+            if state.phase == Phase::Healthy {
+                break;
             }
         }
         let expected = [Phase::Progressing, Phase::Baking, Phase::Healthy];
-        assert_eq!(phases, expected, "seed {seed}: {}", world.state.reason);
-        assert_eq!(world.state.share(), 1.0);
+        assert_eq!(phases, expected, "seed {seed}: {}", world.state().reason);
+        assert_eq!(world.state().share(), 1.0);
     }
 }
 
 #[test]
 fn a_release_with_more_errors_or_more_latency_is_rolled_back() {
-    fn five_points_more(random: &mut Random, arm: Arm, healthy: Answer) -> Answer {
-        if arm == Arm::Canary && random.chance(0.05) {
-            Answer::of(Outcome::Error, healthy.latency_ms)
-        } else {
-            healthy
-        }
-    }
-    fn half_as_slow_again(_: &mut Random, arm: Arm, mut healthy: Answer) -> Answer {
-        if arm == Arm::Canary {
-            healthy.latency_ms *= 1.5;
-        }
-        healthy
-    }
-    for (name, behaviour) in [
-        ("+5 pp", five_points_more as harness::traffic::Behaviour),
-        ("P95 +50 %", half_as_slow_again),
-    ] {
+    let slower = Effect {
+        latency: 1.5,
+        ..Effect::NONE
+    };
+    for (name, effect) in [("+5 pp", Effect::errors(0.05)), ("P95 +50 %", slower)] {
         let mut took = Vec::new();
         for seed in 0..11 {
-            let mut world = World::new(steady(0.05), Traffic::default(), behaviour, seed);
-            let rolled_back = world.serve_until(Phase::RolledBack, 60_000);
-            assert!(rolled_back, "{name}, seed {seed}: {}", world.state.reason);
-            took.push(world.canary_requests);
+            let mut world = world(steady(0.05), traffic(), effect, seed);
+            let rolled_back = serve_until(&mut world, Phase::RolledBack, 60_000);
+            assert!(rolled_back, "{name}, seed {seed}: {}", world.state().reason);
+            took.push(world.canary_requests());
             if seed == 0 {
-                println!("{name}: {}", world.state.reason);
+                println!("{name}: {}", world.state().reason);
             }
         }
         took.sort_unstable();
@@ -224,29 +267,19 @@ fn a_release_with_more_errors_or_more_latency_is_rolled_back() {
 
 #[test]
 fn a_canary_that_breaks_after_an_hour_of_health_is_caught_by_the_recent_break() {
-    thread_local! {
-        static BROKEN: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    }
-    fn breaks_later(random: &mut Random, arm: Arm, healthy: Answer) -> Answer {
-        if BROKEN.get() {
-            canary_fails(random, arm, healthy)
-        } else {
-            healthy
-        }
-    }
     let traffic = Traffic {
         requests_per_second: 20.0,
         ..Traffic::default()
     };
-    let mut world = World::new(steady(0.05), traffic, breaks_later, 3);
-    assert!(!world.serve_until(Phase::RolledBack, 72_000));
-    BROKEN.set(true);
-    let before = world.canary_requests;
-    assert!(world.serve_until(Phase::RolledBack, 20_000));
-    let took = world.canary_requests - before;
+    let mut world = world(steady(0.05), traffic, Effect::NONE, 3);
+    assert!(!serve_until(&mut world, Phase::RolledBack, 72_000));
+    world.set_effect(Effect::errors(1.0));
+    let before = world.canary_requests();
+    assert!(serve_until(&mut world, Phase::RolledBack, 20_000));
+    let took = world.canary_requests() - before;
     println!(
         "after an hour: {took} failing canary requests; {}",
-        world.state.reason
+        world.state().reason
     );
     assert!(took <= 40, "{took}");
 }
@@ -254,16 +287,27 @@ fn a_canary_that_breaks_after_an_hour_of_health_is_caught_by_the_recent_break() 
 #[test]
 fn evidence_judges_the_same_after_a_checkpoint() {
     let ramp = rollout(vec![at(0.05, 30), at(0.25, 30), at(0.5, 1_000)]);
-    let mut world = World::new(ramp, Traffic::default(), identical, 5);
-    world.serve_until(Phase::RolledBack, 12_000);
-    let bytes = world.evidence.to_bytes();
-    let mut restored = serin_control::analysis::Evidence::from_bytes(&bytes).unwrap();
+    let mut world = world(ramp, traffic(), Effect::NONE, 5);
+    serve_until(&mut world, Phase::RolledBack, 12_000);
+    let bytes = world.evidence().to_bytes();
+    let mut restored = Evidence::from_bytes(&bytes).unwrap();
     assert_eq!(restored.to_bytes(), bytes);
-    let policy = world.state.policy(world.now_ms);
+    let policy = world.state().policy(world.now_ms());
     assert_eq!(
-        restored.judge(&policy, world.now_ms),
-        world.evidence.judge(&policy, world.now_ms)
+        restored.judge(&policy, world.now_ms()),
+        world.evidence().clone().judge(&policy, world.now_ms())
     );
     println!("a checkpoint takes {} bytes", bytes.len());
-    assert!(serin_control::analysis::Evidence::from_bytes(&bytes[..bytes.len() / 2]).is_err());
+    assert!(Evidence::from_bytes(&bytes[..bytes.len() / 2]).is_err());
+}
+
+#[test]
+fn the_same_seed_is_the_same_rollout() {
+    let run = |seed| {
+        let mut world = world(steady(0.05), traffic(), Effect::errors(0.02), seed);
+        serve_until(&mut world, Phase::RolledBack, 20_000);
+        (world.state().clone(), world.evidence().to_bytes())
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1).1, run(2).1);
 }

@@ -20,11 +20,25 @@ pub fn bin_of(ms: f64) -> usize {
     if ms.is_nan() || ms < MIN_MS {
         return 0;
     }
-    let index = ((ms / MIN_MS).ln() * INVERSE_LN_GAMMA).floor();
-    if index >= LOG_BINS as f64 {
+    bin_at(log_position(ms))
+}
+
+/// Where a latency in milliseconds lies on the bins' scale: the first proper bin covers [0, 1), the next one
+/// [1, 2).
+#[must_use]
+pub fn log_position(ms: f64) -> f64 {
+    (ms / MIN_MS).ln() * INVERSE_LN_GAMMA
+}
+
+/// The bin at a [`log_position`]; NaN and negative ones fall into bin 0.
+#[must_use]
+pub fn bin_at(position: f64) -> usize {
+    if position.is_nan() || position < 0.0 {
+        0
+    } else if position >= LOG_BINS as f64 {
         BINS - 1
     } else {
-        index as usize + 1
+        position as usize + 1
     }
 }
 
@@ -74,6 +88,11 @@ impl Histogram {
     /// Counts one latency in milliseconds.
     pub fn record(&mut self, ms: f64) {
         self.counts[bin_of(ms)] += 1;
+    }
+
+    /// Counts one latency of this bin (the last one for numbers beyond it).
+    pub fn record_bin(&mut self, bin: usize) {
+        self.counts[bin.min(BINS - 1)] += 1;
     }
 
     /// Counts per bin, [`BINS`] of them.

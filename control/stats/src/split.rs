@@ -87,7 +87,13 @@ impl LatencyReference {
     /// Twice the ridit's numerator, and whether the latency lies in a bin above the reference's P95.
     #[must_use]
     pub fn rank(&self, ms: f64) -> (u32, bool) {
-        let bin = bin_of(ms);
+        self.rank_bin(bin_of(ms))
+    }
+
+    /// As [`rank`](Self::rank), of a latency in this bin (the last one for numbers beyond it).
+    #[must_use]
+    pub fn rank_bin(&self, bin: usize) -> (u32, bool) {
+        let bin = bin.min(self.half_ranks.len() - 1);
         (self.half_ranks[bin], bin > self.p95_bin)
     }
 }

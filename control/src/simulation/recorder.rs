@@ -1,0 +1,55 @@
+//! Counting what happened, into the values that the data plane sends up.
+//!
+//! The same fields by the same rules as the proxy's recorder: latency from the end of the warm-up on, ranks
+//! once there is a reference, user slots on errors only.
+
+use serin_stats::snapshot::{Arm, ArmCounts, Outcome, StageSnapshot};
+use serin_stats::split::Split;
+
+use super::traffic::{Answer, User};
+
+/// Counts one request of the stage's epoch.
+pub(super) fn record(
+    stage: &mut StageSnapshot,
+    split: &Split,
+    at_ms: u64,
+    user: &User,
+    arm: Arm,
+    answer: Answer,
+) {
+    let counts = stage.arms.get_mut(arm);
+    bump(&mut counts.outcomes, answer.outcome as usize, 1);
+    bump(&mut counts.requests.0, user.bucket, 1);
+    match answer.outcome {
+        Outcome::Success => {}
+        Outcome::Error => {
+            bump(&mut counts.errors.0, user.bucket, 1);
+            counts.unreachable += u64::from(answer.unreachable);
+            stage.erred.get_mut(arm).insert(user.slot);
+        }
+        Outcome::Rejected => bump(&mut counts.rejected.0, user.bucket, 1),
+        Outcome::Aborted => bump(&mut counts.aborted.0, user.bucket, 1),
+    }
+    if at_ms >= split.latency_from_ms {
+        measure(stage.arms.get_mut(arm), split, user, answer);
+    }
+}
+
+fn measure(counts: &mut ArmCounts, split: &Split, user: &User, answer: Answer) {
+    let latency = &mut counts.latency;
+    latency.total.record_bin(answer.total);
+    latency.first_byte.record_bin(answer.first_byte);
+    if let Some(reference) = &split.reference {
+        let (half_rank, slow) = reference.rank_bin(answer.total);
+        bump(&mut latency.measured.0, user.bucket, 1);
+        bump(&mut latency.slow.0, user.bucket, u64::from(slow));
+        bump(&mut latency.half_ranks.0, user.bucket, half_rank.into());
+        latency.half_ranks_squared += u64::from(half_rank).pow(2);
+    }
+}
+
+fn bump(counts: &mut [u64], at: usize, by: u64) {
+    if let Some(count) = counts.get_mut(at) {
+        *count += by;
+    }
+}

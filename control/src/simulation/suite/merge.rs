@@ -1,0 +1,84 @@
+//! The same requests counted by one sidecar and by several: the merged counts, and what they are judged to
+//! mean, must be the same to the bit.
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serin_stats::snapshot::{Arm, Snapshot, StageSnapshot};
+use serin_stats::split::Split;
+
+use crate::analysis::Evidence;
+use crate::rollout::State;
+use crate::simulation::recorder::record;
+use crate::simulation::run::Scenario;
+use crate::simulation::traffic::Requests;
+use crate::simulation::world::World;
+
+const FLEETS: [usize; 3] = [2, 3, 8];
+
+/// Whether it holds for every fleet.
+pub(super) fn merges_to_the_bit(scenario: &Scenario, seed: u64) -> bool {
+    // A rollout far enough on that latencies are ranked too.
+    let mut world = World::new(scenario.spec.clone(), scenario.traffic, seed);
+    while !world.measures() {
+        world.serve();
+    }
+    FLEETS
+        .iter()
+        .all(|&sidecars| same(scenario, seed, world.state(), sidecars))
+}
+
+fn same(scenario: &Scenario, seed: u64, state: &State, sidecars: usize) -> bool {
+    let split = state.split();
+    let mut requests = Requests::new(scenario.traffic, seed);
+    requests.set_effect(scenario.effect);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(!seed);
+    let empty = StageSnapshot {
+        epoch: split.epoch,
+        share: split.share,
+        ..StageSnapshot::default()
+    };
+    let mut one = empty.clone();
+    let mut many = vec![empty; sidecars];
+    let (mut at_ms, ends) = (0.0, scenario.horizon.as_secs_f64() * 1e3);
+    while at_ms < ends {
+        at_ms += requests.gap_ms();
+        let user = requests.next_user();
+        let arm = if user.unit < split.share {
+            Arm::Canary
+        } else {
+            Arm::Baseline
+        };
+        let answer = requests.answer(&user, arm);
+        let at = split.latency_from_ms + at_ms as u64;
+        record(&mut one, &split, at, &user, arm, answer);
+        if let Some(stage) = many.get_mut(random.random_range(0..sidecars)) {
+            record(stage, &split, at, &user, arm, answer);
+        }
+    }
+    let (one, many) = (snapshot(one), merged(many, &mut random));
+    one == many && judged(&one, state, &split) == judged(&many, state, &split)
+}
+
+/// All sidecars' counts, in some order.
+fn merged(mut stages: Vec<StageSnapshot>, random: &mut Xoshiro256PlusPlus) -> Snapshot {
+    let mut merged = Snapshot::default();
+    while !stages.is_empty() {
+        let next = stages.swap_remove(random.random_range(0..stages.len()));
+        merged.merge(&snapshot(next));
+    }
+    merged
+}
+
+fn snapshot(stage: StageSnapshot) -> Snapshot {
+    Snapshot {
+        rollouts: [("suite".to_owned(), vec![stage])].into(),
+    }
+}
+
+fn judged(snapshot: &Snapshot, state: &State, split: &Split) -> Option<(Vec<u8>, String)> {
+    let now_ms = split.latency_from_ms + 600_000;
+    let mut evidence = Evidence::new(0);
+    evidence.absorb(snapshot.rollouts.get("suite")?, now_ms);
+    let report = evidence.judge(&state.policy(now_ms), now_ms);
+    Some((evidence.to_bytes(), serde_json::to_string(&report).ok()?))
+}

@@ -1,0 +1,335 @@
+//! Users and their requests.
+//!
+//! P(a user sends K requests) ∝ K^-1.5 on 1..50; every user's own error rate comes from a Beta distribution
+//! whose correlation between two requests of one user is the ICC; latency is log-normal with σ = 0.5, and the
+//! ICC is also the user's share of the variance of its logarithm. Requests arrive as a Poisson process; each
+//! is sent by one of the users who are active at the time, so the requests of one user are spread over time.
+//! The population is stationary from the first request on. Answers are counted when they are asked for: no
+//! request takes virtual time.
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_distr::weighted::WeightedAliasIndex;
+use rand_distr::{Beta, Distribution, Exp1, StandardNormal};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use serin_stats::histogram::{bin_at, log_position};
+use serin_stats::snapshot::{Arm, Outcome, USER_BUCKETS, USER_SLOTS};
+
+/// The longest that a user's requests are.
+const MOST_REQUESTS: u32 = 50;
+/// σ of the logarithm of a latency.
+const LATENCY_SIGMA: f64 = 0.5;
+/// Between two requests of an active user, on average.
+const PAUSE_SECONDS: f64 = 60.0;
+/// Fewest and most users who are active at a time, unless somebody says how many.
+const ACTIVE: (f64, f64) = (50.0, 100_000.0);
+
+/// What the traffic is like when nothing is wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Traffic {
+    /// Requests per second, both arms.
+    pub requests_per_second: f64,
+    /// Share of requests that end in an error, mean over requests.
+    pub error_rate: f64,
+    /// Share of requests that are rejected.
+    pub rejected_rate: f64,
+    /// Share of requests that their clients give up.
+    pub aborted_rate: f64,
+    /// Correlation between two requests of one user, in [0, 1): of errors and of the logarithm of latency.
+    pub icc: f64,
+    /// Median time to the whole response, in milliseconds.
+    pub median_ms: f64,
+    /// Median time to the first byte, in milliseconds.
+    pub first_byte_ms: f64,
+    /// Users who are active at a time; `None`: as many as send one request a minute each.
+    pub active_users: Option<usize>,
+    /// The most requests that one user sends.
+    pub most_requests: u32,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            requests_per_second: 50.0,
+            error_rate: 0.01,
+            rejected_rate: 0.0,
+            aborted_rate: 0.0,
+            icc: 0.1,
+            median_ms: 100.0,
+            first_byte_ms: 100.0,
+            active_users: None,
+            most_requests: MOST_REQUESTS,
+        }
+    }
+}
+
+impl Traffic {
+    /// Users who are active at a time.
+    #[must_use]
+    pub fn active_users(&self) -> usize {
+        let usual = (self.requests_per_second * PAUSE_SECONDS).clamp(ACTIVE.0, ACTIVE.1);
+        self.active_users.unwrap_or(usual as usize).max(1)
+    }
+
+    /// How many times the variance of an error rate exceeds that of independent requests, with users
+    /// hashed into buckets: 1 + (E K²/E K − 1)·ICC.
+    #[must_use]
+    pub fn design_effect(&self) -> f64 {
+        let sum = |power: f64| -> f64 {
+            (1..=self.most_requests.max(1))
+                .map(|k| f64::from(k).powf(power))
+                .sum()
+        };
+        1.0 + (sum(0.5) / sum(-0.5) - 1.0) * self.icc
+    }
+}
+
+/// What is wrong with the canary.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Effect {
+    /// Added to the error rate; 1 fails every request.
+    pub error_rate: f64,
+    /// Added to the rate of rejected requests.
+    pub rejected_rate: f64,
+    /// Added to the rate of requests that clients give up.
+    pub aborted_rate: f64,
+    /// Whether its errors are failures to connect or to answer in time.
+    pub unreachable: bool,
+    /// What the time to the first byte is multiplied by; the whole response takes as much longer.
+    pub first_byte: f64,
+    /// What the time to the whole response is multiplied by.
+    pub latency: f64,
+}
+
+impl Effect {
+    /// Nothing is wrong.
+    pub const NONE: Self = Self {
+        error_rate: 0.0,
+        rejected_rate: 0.0,
+        aborted_rate: 0.0,
+        unreachable: false,
+        first_byte: 1.0,
+        latency: 1.0,
+    };
+
+    /// So much more of its requests end in an error.
+    #[must_use]
+    pub const fn errors(more: f64) -> Self {
+        Self {
+            error_rate: more,
+            ..Self::NONE
+        }
+    }
+}
+
+/// Who sends a request: the same user has the same of everything each time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct User {
+    /// Decides on the arm.
+    pub(super) unit: f64,
+    pub(super) bucket: usize,
+    pub(super) slot: usize,
+    /// This user's own chance of an error, in baseline and in the canary.
+    error_rate: [f64; 2],
+    /// How much slower than the median, in bins of the histogram.
+    slowness: f64,
+    left: u32,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    pub(super) unreachable: bool,
+    /// Bin of the time to the first byte.
+    pub(super) first_byte: usize,
+    /// Bin of the time to the whole response.
+    pub(super) total: usize,
+}
+
+/// A stream of requests. The same seed gives the same stream; arms don't change it.
+#[derive(Clone, Debug)]
+pub(super) struct Requests {
+    random: Xoshiro256PlusPlus,
+    traffic: Traffic,
+    effect: Effect,
+    healthy: Release,
+    broken: Release,
+    noise: f64,
+    user_noise: f64,
+    lengths: Option<WeightedAliasIndex<f64>>,
+    active: Vec<User>,
+    gap_ms: f64,
+}
+
+/// How one arm answers.
+#[derive(Clone, Debug)]
+struct Release {
+    error_rate: Rate,
+    rejected_rate: f64,
+    aborted_rate: f64,
+    unreachable: bool,
+    /// Logarithms of the medians, in bins of the histogram.
+    first_byte: f64,
+    total: f64,
+}
+
+/// Error rates of users.
+#[derive(Clone, Debug)]
+enum Rate {
+    Same(f64),
+    Spread(Beta<f64>),
+}
+
+impl Rate {
+    fn of(mean: f64, icc: f64) -> Self {
+        let mean = mean.clamp(0.0, 1.0);
+        let spread = (1.0 - icc) / icc.max(f64::MIN_POSITIVE);
+        match Beta::new(mean * spread, (1.0 - mean) * spread) {
+            Ok(beta) if icc > 0.0 => Self::Spread(beta),
+            _ => Self::Same(mean),
+        }
+    }
+
+    fn draw(&self, random: &mut Xoshiro256PlusPlus) -> f64 {
+        match self {
+            Self::Same(rate) => *rate,
+            Self::Spread(beta) => beta.sample(random),
+        }
+    }
+}
+
+impl Release {
+    fn of(traffic: &Traffic, effect: &Effect) -> Self {
+        let slower_by = (effect.first_byte - 1.0) * traffic.first_byte_ms;
+        Self {
+            error_rate: Rate::of(traffic.error_rate + effect.error_rate, traffic.icc),
+            rejected_rate: traffic.rejected_rate + effect.rejected_rate,
+            aborted_rate: traffic.aborted_rate + effect.aborted_rate,
+            unreachable: effect.unreachable,
+            first_byte: log_position(traffic.first_byte_ms * effect.first_byte),
+            total: log_position((traffic.median_ms + slower_by) * effect.latency),
+        }
+    }
+}
+
+impl Requests {
+    pub(super) fn new(traffic: Traffic, seed: u64) -> Self {
+        let icc = traffic.icc.clamp(0.0, 0.999);
+        let per_unit = log_position(std::f64::consts::E) - log_position(1.0);
+        let healthy = Release::of(&traffic, &Effect::NONE);
+        let mut requests = Self {
+            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+            traffic,
+            effect: Effect::NONE,
+            broken: healthy.clone(),
+            healthy,
+            noise: LATENCY_SIGMA * (1.0 - icc).sqrt() * per_unit,
+            user_noise: LATENCY_SIGMA * icc.sqrt() * per_unit,
+            lengths: lengths(traffic.most_requests, -1.5),
+            active: Vec::new(),
+            gap_ms: 1_000.0 / traffic.requests_per_second.max(1e-9),
+        };
+        // Whoever is active at a random moment sends more than a random user, and has sent some already.
+        let met = lengths(traffic.most_requests, -0.5);
+        requests.active = (0..traffic.active_users())
+            .map(|_| {
+                let all = draw(met.as_ref(), &mut requests.random);
+                let left = requests.random.random_range(1..=all);
+                requests.arrival(left)
+            })
+            .collect();
+        requests
+    }
+
+    /// From now on this is wrong with the canary.
+    pub(super) fn set_effect(&mut self, effect: Effect) {
+        self.effect = effect;
+        self.broken = Release::of(&self.traffic, &effect);
+        for user in &mut self.active {
+            user.error_rate[1] = self.broken.error_rate.draw(&mut self.random);
+        }
+    }
+
+    fn arrival(&mut self, left: u32) -> User {
+        let healthy = self.healthy.error_rate.draw(&mut self.random);
+        let broken = if self.effect.error_rate == 0.0 {
+            healthy
+        } else {
+            self.broken.error_rate.draw(&mut self.random)
+        };
+        let slowness: f64 = self.random.sample(StandardNormal);
+        User {
+            unit: self.random.random(),
+            bucket: self.random.random_range(0..USER_BUCKETS),
+            slot: self.random.random_range(0..USER_SLOTS),
+            error_rate: [healthy, broken],
+            slowness: self.user_noise * slowness,
+            left,
+        }
+    }
+
+    /// Milliseconds until the next request.
+    pub(super) fn gap_ms(&mut self) -> f64 {
+        let gap: f64 = self.random.sample(Exp1);
+        gap * self.gap_ms
+    }
+
+    /// The next request's user.
+    pub(super) fn next_user(&mut self) -> User {
+        let at = self.random.random_range(0..self.active.len());
+        let Some(user) = self.active.get_mut(at) else {
+            return self.arrival(1);
+        };
+        user.left -= 1;
+        let sender = *user;
+        if sender.left == 0 {
+            let all = draw(self.lengths.as_ref(), &mut self.random);
+            let fresh = self.arrival(all);
+            if let Some(user) = self.active.get_mut(at) {
+                *user = fresh;
+            }
+        }
+        sender
+    }
+
+    /// How the request ends in this arm.
+    pub(super) fn answer(&mut self, user: &User, arm: Arm) -> Answer {
+        let release = match arm {
+            Arm::Baseline => &self.healthy,
+            Arm::Canary => &self.broken,
+        };
+        let [healthy, broken] = user.error_rate;
+        let errors = match arm {
+            Arm::Baseline => healthy,
+            Arm::Canary => broken,
+        };
+        let luck: f64 = self.random.random();
+        let rejected = errors + release.rejected_rate;
+        let outcome = if luck < errors {
+            Outcome::Error
+        } else if luck < rejected {
+            Outcome::Rejected
+        } else if luck < rejected + release.aborted_rate {
+            Outcome::Aborted
+        } else {
+            Outcome::Success
+        };
+        let noise: f64 = self.random.sample(StandardNormal);
+        let slowness = user.slowness + self.noise * noise;
+        Answer {
+            outcome,
+            unreachable: outcome == Outcome::Error && release.unreachable,
+            first_byte: bin_at(release.first_byte + slowness),
+            total: bin_at(release.total + slowness),
+        }
+    }
+}
+
+fn lengths(most: u32, power: f64) -> Option<WeightedAliasIndex<f64>> {
+    let weights = (1..=most.max(1)).map(|k| f64::from(k).powf(power));
+    WeightedAliasIndex::new(weights.collect()).ok()
+}
+
+fn draw(lengths: Option<&WeightedAliasIndex<f64>>, random: &mut Xoshiro256PlusPlus) -> u32 {
+    lengths.map_or(1, |lengths| lengths.sample(random) as u32 + 1)
+}
