@@ -18,6 +18,7 @@ mod retry;
 mod run;
 mod schema;
 mod set_weight;
+mod simulate;
 mod status;
 
 pub(crate) use failure::{Answer, Failure, exit_code};
@@ -51,6 +52,7 @@ enum Verb {
     Run(run::Run),
     Demo(demo::Demo),
     Check(check::Check),
+    Simulate(simulate::Simulate),
     Schema(schema::Schema),
     Status(status::StatusVerb),
     Promote(promote::Promote),
@@ -71,6 +73,7 @@ impl Cli {
             Verb::Run(verb) => verb.run().await,
             Verb::Demo(verb) => verb.run().await,
             Verb::Check(verb) => verb.run(),
+            Verb::Simulate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
             Verb::Status(verb) => verb.run(admin).await,
             Verb::Promote(verb) => verb.run(admin).await,

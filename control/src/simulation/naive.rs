@@ -73,15 +73,9 @@ pub(super) fn run(scenario: &Scenario, seed: u64) -> Run {
             }
             next_look += LOOK_MS;
         }
-        let user = requests.next_user();
-        let arm = if user.unit < split.share {
-            Arm::Canary
-        } else {
-            Arm::Baseline
-        };
-        let answer = requests.answer(&user, arm);
-        record(&mut stage, &split, clock as u64, &user, arm, answer);
-        run.canary_requests += u64::from(arm == Arm::Canary);
+        let answer = requests.next(split.share);
+        record(&mut stage, &split, clock as u64, &answer);
+        run.canary_requests += u64::from(answer.arm == Arm::Canary);
         clock += requests.gap_ms();
     }
     run.ended_ms = ends as u64;

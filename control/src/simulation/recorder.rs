@@ -3,47 +3,43 @@
 //! The same fields by the same rules as the proxy's recorder: latency from the end of the warm-up on, ranks
 //! once there is a reference, user slots on errors only.
 
-use serin_stats::snapshot::{Arm, ArmCounts, Outcome, StageSnapshot};
+use serin_stats::snapshot::{ArmCounts, Outcome, StageSnapshot};
 use serin_stats::split::Split;
 
-use super::traffic::{Answer, User};
+use super::traffic::Answer;
 
 /// Counts one request of the stage's epoch.
-pub(super) fn record(
-    stage: &mut StageSnapshot,
-    split: &Split,
-    at_ms: u64,
-    user: &User,
-    arm: Arm,
-    answer: Answer,
-) {
-    let counts = stage.arms.get_mut(arm);
+pub(super) fn record(stage: &mut StageSnapshot, split: &Split, at_ms: u64, answer: &Answer) {
+    let counts = stage.arms.get_mut(answer.arm);
+    let bucket = usize::from(answer.user.bucket);
     bump(&mut counts.outcomes, answer.outcome as usize, 1);
-    bump(&mut counts.requests.0, user.bucket, 1);
+    bump(&mut counts.requests.0, bucket, 1);
     match answer.outcome {
         Outcome::Success => {}
         Outcome::Error => {
-            bump(&mut counts.errors.0, user.bucket, 1);
+            bump(&mut counts.errors.0, bucket, 1);
             counts.unreachable += u64::from(answer.unreachable);
-            stage.erred.get_mut(arm).insert(user.slot);
+            let erred = stage.erred.get_mut(answer.arm);
+            erred.insert(answer.user.slot.into());
         }
-        Outcome::Rejected => bump(&mut counts.rejected.0, user.bucket, 1),
-        Outcome::Aborted => bump(&mut counts.aborted.0, user.bucket, 1),
+        Outcome::Rejected => bump(&mut counts.rejected.0, bucket, 1),
+        Outcome::Aborted => bump(&mut counts.aborted.0, bucket, 1),
     }
     if at_ms >= split.latency_from_ms {
-        measure(stage.arms.get_mut(arm), split, user, answer);
+        measure(stage.arms.get_mut(answer.arm), split, answer);
     }
 }
 
-fn measure(counts: &mut ArmCounts, split: &Split, user: &User, answer: Answer) {
+fn measure(counts: &mut ArmCounts, split: &Split, answer: &Answer) {
+    let bucket = usize::from(answer.user.bucket);
     let latency = &mut counts.latency;
     latency.total.record_bin(answer.total);
     latency.first_byte.record_bin(answer.first_byte);
     if let Some(reference) = &split.reference {
         let (half_rank, slow) = reference.rank_bin(answer.total);
-        bump(&mut latency.measured.0, user.bucket, 1);
-        bump(&mut latency.slow.0, user.bucket, u64::from(slow));
-        bump(&mut latency.half_ranks.0, user.bucket, half_rank.into());
+        bump(&mut latency.measured.0, bucket, 1);
+        bump(&mut latency.slow.0, bucket, u64::from(slow));
+        bump(&mut latency.half_ranks.0, bucket, half_rank.into());
         latency.half_ranks_squared += u64::from(half_rank).pow(2);
     }
 }

@@ -1,21 +1,25 @@
 //! Users and their requests.
 //!
 //! P(a user sends K requests) ∝ K^-1.5 on 1..50; every user's own error rate comes from a Beta distribution
-//! whose correlation between two requests of one user is the ICC; latency is log-normal with σ = 0.5, and the
-//! ICC is also the user's share of the variance of its logarithm. Requests arrive as a Poisson process; each
+//! whose correlation between two requests of one user is the ICC (drawn request by request as Pólya's urn,
+//! which is the same distribution and never needs the rate itself); latency is log-normal with σ = 0.5, and
+//! the ICC is also the user's share of the variance of its logarithm. Requests arrive as a Poisson process; each
 //! is sent by one of the users who are active at the time, so the requests of one user are spread over time.
 //! The population is stationary from the first request on. Answers are counted when they are asked for: no
 //! request takes virtual time.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::weighted::WeightedAliasIndex;
-use rand_distr::{Beta, Distribution, Exp1, StandardNormal};
+use rand_distr::{Distribution as _, Exp1, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use serin_stats::histogram::{bin_at, log_position};
 use serin_stats::snapshot::{Arm, Outcome, USER_BUCKETS, USER_SLOTS};
 
+// A user's bucket and slot are drawn as a byte and as two.
+const _: () = assert!(USER_BUCKETS == 1 << 8 && USER_SLOTS == 1 << 16);
+
 /// The longest that a user's requests are.
-const MOST_REQUESTS: u32 = 50;
+const MOST_REQUESTS: u8 = 50;
 /// σ of the logarithm of a latency.
 const LATENCY_SIGMA: f64 = 0.5;
 /// Between two requests of an active user, on average.
@@ -43,7 +47,7 @@ pub struct Traffic {
     /// Users who are active at a time; `None`: as many as send one request a minute each.
     pub active_users: Option<usize>,
     /// The most requests that one user sends.
-    pub most_requests: u32,
+    pub most_requests: u8,
 }
 
 impl Default for Traffic {
@@ -126,18 +130,27 @@ impl Effect {
 pub(super) struct User {
     /// Decides on the arm.
     pub(super) unit: f64,
-    pub(super) bucket: usize,
-    pub(super) slot: usize,
-    /// This user's own chance of an error, in baseline and in the canary.
-    error_rate: [f64; 2],
     /// How much slower than the median, in bins of the histogram.
-    slowness: f64,
-    left: u32,
+    slowness: f32,
+    pub(super) slot: u16,
+    pub(super) bucket: u8,
+    left: u8,
+    /// From healthy releases, and from broken ones.
+    seen: [Seen; 2],
 }
 
-/// How a request ended.
+/// What a user has got so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    requests: u8,
+    errors: u8,
+}
+
+/// Whose request it was, and how it ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answer {
+    pub(super) user: User,
+    pub(super) arm: Arm,
     pub(super) outcome: Outcome,
     pub(super) unreachable: bool,
     /// Bin of the time to the first byte.
@@ -173,27 +186,29 @@ struct Release {
     total: f64,
 }
 
-/// Error rates of users.
-#[derive(Clone, Debug)]
-enum Rate {
-    Same(f64),
-    Spread(Beta<f64>),
+/// Error rates of users: Beta-distributed with this mean and this sum of its two parameters.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    mean: f64,
+    /// (1 − ICC)/ICC; infinite when all users are the same.
+    strength: f64,
 }
 
 impl Rate {
     fn of(mean: f64, icc: f64) -> Self {
-        let mean = mean.clamp(0.0, 1.0);
-        let spread = (1.0 - icc) / icc.max(f64::MIN_POSITIVE);
-        match Beta::new(mean * spread, (1.0 - mean) * spread) {
-            Ok(beta) if icc > 0.0 => Self::Spread(beta),
-            _ => Self::Same(mean),
+        Self {
+            mean: mean.clamp(0.0, 1.0),
+            strength: (1.0 - icc) / icc,
         }
     }
 
-    fn draw(&self, random: &mut Xoshiro256PlusPlus) -> f64 {
-        match self {
-            Self::Same(rate) => *rate,
-            Self::Spread(beta) => beta.sample(random),
+    /// The chance that the next request of somebody who has seen this fails.
+    fn after(self, seen: Seen) -> f64 {
+        if self.strength.is_finite() {
+            let errors = self.mean * self.strength + f64::from(seen.errors);
+            errors / (self.strength + f64::from(seen.requests))
+        } else {
+            self.mean
         }
     }
 }
@@ -202,7 +217,7 @@ impl Release {
     fn of(traffic: &Traffic, effect: &Effect) -> Self {
         let slower_by = (effect.first_byte - 1.0) * traffic.first_byte_ms;
         Self {
-            error_rate: Rate::of(traffic.error_rate + effect.error_rate, traffic.icc),
+            error_rate: Rate::of(traffic.error_rate + effect.error_rate, icc(traffic)),
             rejected_rate: traffic.rejected_rate + effect.rejected_rate,
             aborted_rate: traffic.aborted_rate + effect.aborted_rate,
             unreachable: effect.unreachable,
@@ -214,7 +229,7 @@ impl Release {
 
 impl Requests {
     pub(super) fn new(traffic: Traffic, seed: u64) -> Self {
-        let icc = traffic.icc.clamp(0.0, 0.999);
+        let icc = icc(&traffic);
         let per_unit = log_position(std::f64::consts::E) - log_position(1.0);
         let healthy = Release::of(&traffic, &Effect::NONE);
         let mut requests = Self {
@@ -246,25 +261,21 @@ impl Requests {
         self.effect = effect;
         self.broken = Release::of(&self.traffic, &effect);
         for user in &mut self.active {
-            user.error_rate[1] = self.broken.error_rate.draw(&mut self.random);
+            user.seen[BROKEN] = Seen::default();
         }
     }
 
-    fn arrival(&mut self, left: u32) -> User {
-        let healthy = self.healthy.error_rate.draw(&mut self.random);
-        let broken = if self.effect.error_rate == 0.0 {
-            healthy
-        } else {
-            self.broken.error_rate.draw(&mut self.random)
-        };
+    fn arrival(&mut self, left: u8) -> User {
         let slowness: f64 = self.random.sample(StandardNormal);
+        let place: u32 = self.random.random();
+        let [bucket, _, low, high] = place.to_le_bytes();
         User {
             unit: self.random.random(),
-            bucket: self.random.random_range(0..USER_BUCKETS),
-            slot: self.random.random_range(0..USER_SLOTS),
-            error_rate: [healthy, broken],
-            slowness: self.user_noise * slowness,
+            slowness: (self.user_noise * slowness) as f32,
+            slot: u16::from_le_bytes([low, high]),
+            bucket,
             left,
+            seen: [Seen::default(); 2],
         }
     }
 
@@ -274,62 +285,79 @@ impl Requests {
         gap * self.gap_ms
     }
 
-    /// The next request's user.
-    pub(super) fn next_user(&mut self) -> User {
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "at least one user is active, and `at` is one of them"
+    )]
+    /// The next request, under a split with this share for the canary.
+    pub(super) fn next(&mut self, share: f64) -> Answer {
         let at = self.random.random_range(0..self.active.len());
-        let Some(user) = self.active.get_mut(at) else {
-            return self.arrival(1);
+        let luck: f64 = self.random.random();
+        let noise: f64 = self.random.sample(StandardNormal);
+        let user = &mut self.active[at];
+        let arm = if user.unit < share {
+            Arm::Canary
+        } else {
+            Arm::Baseline
         };
-        user.left -= 1;
-        let sender = *user;
-        if sender.left == 0 {
-            let all = draw(self.lengths.as_ref(), &mut self.random);
-            let fresh = self.arrival(all);
-            if let Some(user) = self.active.get_mut(at) {
-                *user = fresh;
-            }
-        }
-        sender
-    }
-
-    /// How the request ends in this arm.
-    pub(super) fn answer(&mut self, user: &User, arm: Arm) -> Answer {
         let release = match arm {
             Arm::Baseline => &self.healthy,
             Arm::Canary => &self.broken,
         };
-        let [healthy, broken] = user.error_rate;
-        let errors = match arm {
-            Arm::Baseline => healthy,
-            Arm::Canary => broken,
-        };
-        let luck: f64 = self.random.random();
-        let rejected = errors + release.rejected_rate;
-        let outcome = if luck < errors {
-            Outcome::Error
-        } else if luck < rejected {
-            Outcome::Rejected
-        } else if luck < rejected + release.aborted_rate {
-            Outcome::Aborted
-        } else {
-            Outcome::Success
-        };
-        let noise: f64 = self.random.sample(StandardNormal);
-        let slowness = user.slowness + self.noise * noise;
-        Answer {
+        // A canary whose errors are baseline's is the same release to its users.
+        let of_broken = arm == Arm::Canary && self.effect.error_rate != 0.0;
+        let seen = &mut user.seen[if of_broken { BROKEN } else { HEALTHY }];
+        let outcome = release.outcome(luck, *seen);
+        seen.requests = seen.requests.saturating_add(1);
+        seen.errors += u8::from(outcome == Outcome::Error);
+        user.left -= 1;
+        let slowness = f64::from(user.slowness) + self.noise * noise;
+        let answer = Answer {
+            user: *user,
+            arm,
             outcome,
             unreachable: outcome == Outcome::Error && release.unreachable,
             first_byte: bin_at(release.first_byte + slowness),
             total: bin_at(release.total + slowness),
+        };
+        if user.left == 0 {
+            let left = draw(self.lengths.as_ref(), &mut self.random);
+            let fresh = self.arrival(left);
+            self.active[at] = fresh;
+        }
+        answer
+    }
+}
+
+/// Which of [`User::seen`].
+const HEALTHY: usize = 0;
+const BROKEN: usize = 1;
+
+impl Release {
+    fn outcome(&self, luck: f64, seen: Seen) -> Outcome {
+        let errors = self.error_rate.after(seen);
+        let rejected = errors + self.rejected_rate;
+        if luck < errors {
+            Outcome::Error
+        } else if luck < rejected {
+            Outcome::Rejected
+        } else if luck < rejected + self.aborted_rate {
+            Outcome::Aborted
+        } else {
+            Outcome::Success
         }
     }
 }
 
-fn lengths(most: u32, power: f64) -> Option<WeightedAliasIndex<f64>> {
+fn icc(traffic: &Traffic) -> f64 {
+    traffic.icc.clamp(0.0, 0.999)
+}
+
+fn lengths(most: u8, power: f64) -> Option<WeightedAliasIndex<f64>> {
     let weights = (1..=most.max(1)).map(|k| f64::from(k).powf(power));
     WeightedAliasIndex::new(weights.collect()).ok()
 }
 
-fn draw(lengths: Option<&WeightedAliasIndex<f64>>, random: &mut Xoshiro256PlusPlus) -> u32 {
-    lengths.map_or(1, |lengths| lengths.sample(random) as u32 + 1)
+fn draw(lengths: Option<&WeightedAliasIndex<f64>>, random: &mut Xoshiro256PlusPlus) -> u8 {
+    lengths.map_or(1, |lengths| lengths.sample(random) as u8 + 1)
 }

@@ -99,21 +99,14 @@ impl World {
         }
         self.now_ms = self.clock;
         self.clock += self.requests.gap_ms();
-        let user = self.requests.next_user();
-        let arm = if user.unit < self.split.share {
-            Arm::Canary
-        } else {
-            Arm::Baseline
-        };
-        let answer = self.requests.answer(&user, arm);
-        let now_ms = self.now_ms as u64;
-        record(&mut self.stage, &self.split, now_ms, &user, arm, answer);
+        let answer = self.requests.next(self.split.share);
+        record(&mut self.stage, &self.split, self.now_ms as u64, &answer);
         // What the proxy rings the bell for.
-        let rings = match arm {
+        let rings = match answer.arm {
             Arm::Canary => answer.outcome != Outcome::Success,
             Arm::Baseline => answer.outcome == Outcome::Error,
         };
-        if arm == Arm::Canary {
+        if answer.arm == Arm::Canary {
             self.canary_requests += 1;
             self.canary_errors += u64::from(answer.outcome == Outcome::Error);
         }

@@ -91,13 +91,14 @@ pub fn bound_one_sided(v: f64, rho: f64, alpha: f64) -> f64 {
     }
     let mut z = (2.0 * target.max(0.0)).sqrt();
     for _ in 0..200 {
-        let excess = normal::ln_scaled_cdf(z) - target;
+        let ln_cdf = normal::ln_cdf(z);
+        let excess = 0.5 * z * z + ln_cdf - target;
         if excess > 0.0 {
             high = z;
         } else {
             low = z;
         }
-        let slope = z + (-0.5 * z * z - crate::special::LN_SQRT_2PI - normal::ln_cdf(z)).exp();
+        let slope = z + (-0.5 * z * z - crate::special::LN_SQRT_2PI - ln_cdf).exp();
         let newton = z - excess / slope;
         let next = if newton > low && newton < high {
             newton

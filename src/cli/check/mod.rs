@@ -103,7 +103,7 @@ fn step(step: &Step) -> Value {
 }
 
 /// The least time in a step; too little traffic, a person's approval or thin evidence make it longer.
-fn dwell(step: &Step) -> std::time::Duration {
+pub(super) fn dwell(step: &Step) -> std::time::Duration {
     step.min_duration.max(step.bake.unwrap_or_default())
 }
 

@@ -3,7 +3,7 @@
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use serin_stats::snapshot::{Arm, Snapshot, StageSnapshot};
+use serin_stats::snapshot::{Snapshot, StageSnapshot};
 use serin_stats::split::Split;
 
 use crate::analysis::Evidence;
@@ -42,17 +42,11 @@ fn same(scenario: &Scenario, seed: u64, state: &State, sidecars: usize) -> bool 
     let (mut at_ms, ends) = (0.0, scenario.horizon.as_secs_f64() * 1e3);
     while at_ms < ends {
         at_ms += requests.gap_ms();
-        let user = requests.next_user();
-        let arm = if user.unit < split.share {
-            Arm::Canary
-        } else {
-            Arm::Baseline
-        };
-        let answer = requests.answer(&user, arm);
+        let answer = requests.next(split.share);
         let at = split.latency_from_ms + at_ms as u64;
-        record(&mut one, &split, at, &user, arm, answer);
+        record(&mut one, &split, at, &answer);
         if let Some(stage) = many.get_mut(random.random_range(0..sidecars)) {
-            record(stage, &split, at, &user, arm, answer);
+            record(stage, &split, at, &answer);
         }
     }
     let (one, many) = (snapshot(one), merged(many, &mut random));
