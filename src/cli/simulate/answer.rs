@@ -109,15 +109,15 @@ pub(super) fn text(question: &Question<'_>, simulated: &Simulated) -> String {
 
 fn describe(text: &mut String, summary: &Summary, harmed: bool) {
     let share = |n: usize| match proportion(n, summary.runs) {
-        Some(figure) => format!(
-            "{} ± {}",
-            percent(figure.value),
-            percent(figure.std_error)
-        ),
+        Some(figure) => format!("{} ± {}", percent(figure.value), percent(figure.std_error)),
         None => String::new(),
     };
     let falsely = if harmed { "" } else { ", falsely" };
-    let _ = writeln!(text, "  rolled back{falsely:9}  {}", share(summary.rolled_back));
+    let _ = writeln!(
+        text,
+        "  rolled back{falsely:9}  {}",
+        share(summary.rolled_back)
+    );
     if let (Some(half), Some(most)) = (
         quantile(&summary.delays_s, 0.5),
         quantile(&summary.delays_s, 0.9),
@@ -144,8 +144,15 @@ fn describe(text: &mut String, summary: &Summary, harmed: bool) {
             .collect();
         let _ = writeln!(text, "    by {}", rules.join(", "));
     }
-    let _ = writeln!(text, "  reached 100 %         {}", share(summary.full_s.len()));
-    if let (Some(half), Some(most)) = (quantile(&summary.full_s, 0.5), quantile(&summary.full_s, 0.9)) {
+    let _ = writeln!(
+        text,
+        "  reached 100 %         {}",
+        share(summary.full_s.len())
+    );
+    if let (Some(half), Some(most)) = (
+        quantile(&summary.full_s, 0.5),
+        quantile(&summary.full_s, 0.9),
+    ) {
         let _ = writeln!(
             text,
             "    half of them within {}, nine in ten within {}",
@@ -153,7 +160,9 @@ fn describe(text: &mut String, summary: &Summary, harmed: bool) {
             time(most)
         );
     }
-    let neither = summary.runs.saturating_sub(summary.rolled_back + summary.full_s.len());
+    let neither = summary
+        .runs
+        .saturating_sub(summary.rolled_back + summary.full_s.len());
     let _ = writeln!(text, "  neither, in that time {}", share(neither));
 }
 

@@ -1,6 +1,8 @@
 //! What is wrong with the simulated canary, as it is written on the command line.
 
-use serin_config::units::{format_percent, format_points, parse_duration, parse_percent, parse_points};
+use serin_config::units::{
+    format_percent, format_points, parse_duration, parse_percent, parse_points,
+};
 use serin_control::simulation::{Effect, Traffic};
 
 /// σ of the simulated latency's logarithm.

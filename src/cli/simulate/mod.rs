@@ -32,14 +32,12 @@ const SHORT: Duration = Duration::from_hours(2);
 
 /// Simulate whole rollouts: false rollbacks, detection delay, time to 100 %.
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  serin simulate -c serin.yaml --rps 100\n  \
+#[command(after_help = "Examples:\n  serin simulate -c serin.yaml --rps 100\n  \
                   serin simulate -c serin.yaml --rps 100 --effect error_rate=+2pp --runs 400\n  \
                   serin simulate -c serin.yaml --rps 100 --effect latency_p95=+50% --after 6h\n  \
                   serin simulate --suite --output json\n\n\
                   Effects: error_rate, rejected_rate and aborted_rate take points (+2pp); latency_p50, \
-                  latency_p90, latency_p95, latency_p99 and ttft_p95 take +50% or +80ms."
-)]
+                  latency_p90, latency_p95, latency_p99 and ttft_p95 take +50% or +80ms.")]
 pub(crate) struct Simulate {
     /// The rollout; may be left out when there is only one.
     #[arg(value_name = "ROLLOUT", conflicts_with = "suite")]
@@ -162,9 +160,10 @@ pub(super) fn the_rollout<'a>(
         None => match (rollouts().next(), rollouts().nth(1)) {
             (Some(only), None) => Ok(only),
             (None, _) => Err(Failure::no("the configuration has no rollout")),
-            (Some(_), Some(_)) => {
-                Err(Failure::usage(format!("which rollout? there is: {}", names())))
-            }
+            (Some(_), Some(_)) => Err(Failure::usage(format!(
+                "which rollout? there is: {}",
+                names()
+            ))),
         },
     }
 }
