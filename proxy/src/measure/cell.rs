@@ -1,15 +1,15 @@
 //! One worker's counts for one arm of one stage.
 //!
 //! One writer, many readers, no lock: every counter is written by plain load and store, never by a locked
-//! instruction. The writer stores its counters in one order (requests, how they ended, latency), each with
-//! `Release`; the reader loads them in the opposite order with `Acquire`. Whatever it sees of a later counter
-//! it sees of the earlier ones too, so errors never exceed requests in any snapshot, however it falls between
-//! two stores. Outcomes are not counted a second time: they are the sums of the buckets, and agree with them.
+//! instruction. A request is one step of one counter, that of its outcome; requests are the sum of outcomes.
+//! So a snapshot that falls between two stores never shows a failure as a success first, errors never exceed
+//! requests, and no figure ever shrinks. Latency is stored after the outcome with `Release` and loaded before
+//! it with `Acquire`: there are never more latencies than requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serin_stats::histogram::{BINS, Histogram, bin_of};
-use serin_stats::snapshot::{ArmCounts, Outcome, USER_BUCKETS};
+use serin_stats::snapshot::{ArmCounts, USER_BUCKETS};
 use serin_stats::split::Split;
 
 use super::record::Record;
@@ -32,10 +32,8 @@ pub struct Cell {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Bucket {
-    requests: AtomicU64,
-    errors: AtomicU64,
-    rejected: AtomicU64,
-    aborted: AtomicU64,
+    /// In the order of `Outcome::ALL`.
+    outcomes: [AtomicU64; 4],
     measured: AtomicU64,
     slow: AtomicU64,
     half_ranks: AtomicU64,
@@ -61,12 +59,8 @@ impl Cell {
         let Some(bucket) = self.buckets.get(usize::from(record.assignment.bucket)) else {
             return;
         };
-        add(&bucket.requests, 1);
-        match record.outcome {
-            Outcome::Success => {}
-            Outcome::Error => add(&bucket.errors, 1),
-            Outcome::Rejected => add(&bucket.rejected, 1),
-            Outcome::Aborted => add(&bucket.aborted, 1),
+        if let Some(outcome) = bucket.outcomes.get(record.outcome as usize) {
+            add(outcome, 1);
         }
         if record.unreachable {
             add(&self.unreachable, 1);
@@ -131,15 +125,16 @@ impl Cell {
         let mut outcomes = [0; 4];
         for (bucket, sums) in buckets.zip(sums) {
             let ((((((requests, errors), rejected), aborted), measured), slow), half_ranks) = sums;
-            *requests += bucket.requests;
-            *errors += bucket.errors;
-            *rejected += bucket.rejected;
-            *aborted += bucket.aborted;
+            let [_, bucket_errors, bucket_rejected, bucket_aborted] = bucket.outcomes;
+            *requests += bucket.outcomes.iter().sum::<u64>();
+            *errors += bucket_errors;
+            *rejected += bucket_rejected;
+            *aborted += bucket_aborted;
             *measured += bucket.measured;
             *slow += bucket.slow;
             *half_ranks += bucket.half_ranks;
-            for (sum, outcome) in outcomes.iter_mut().zip(Outcome::ALL) {
-                *sum += bucket.outcome(outcome);
+            for (sum, count) in outcomes.iter_mut().zip(bucket.outcomes) {
+                *sum += count;
             }
         }
         for (sum, count) in sum.outcomes.iter_mut().zip(outcomes) {
@@ -154,15 +149,9 @@ impl Bucket {
         let slow = read(&self.slow);
         let half_ranks = read(&self.half_ranks);
         let measured = read(&self.measured);
-        let aborted = read(&self.aborted);
-        let rejected = read(&self.rejected);
-        let errors = read(&self.errors);
-        let requests = read(&self.requests);
+        let outcomes = self.outcomes.each_ref().map(read);
         BucketCounts {
-            requests,
-            errors,
-            rejected,
-            aborted,
+            outcomes,
             measured,
             slow,
             half_ranks,
@@ -172,24 +161,10 @@ impl Bucket {
 
 /// What was read of a bucket.
 struct BucketCounts {
-    requests: u64,
-    errors: u64,
-    rejected: u64,
-    aborted: u64,
+    outcomes: [u64; 4],
     measured: u64,
     slow: u64,
     half_ranks: u64,
-}
-
-impl BucketCounts {
-    const fn outcome(&self, outcome: Outcome) -> u64 {
-        match outcome {
-            Outcome::Success => self.requests - self.errors - self.rejected - self.aborted,
-            Outcome::Error => self.errors,
-            Outcome::Rejected => self.rejected,
-            Outcome::Aborted => self.aborted,
-        }
-    }
 }
 
 /// One writer: no other thread can come between the load and the store.
@@ -210,29 +185,31 @@ fn histogram(bins: &[AtomicU64]) -> Histogram {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
+    use serin_stats::snapshot::Outcome;
+
     use super::*;
 
     /// The window between two loads of a bucket is a nanosecond: many tries, with a writer that always fails.
     #[test]
-    fn no_bucket_ever_has_more_failures_than_requests() {
+    fn a_failure_is_never_seen_as_a_success_first() {
+        const ERROR: usize = Outcome::Error as usize;
         let bucket = Bucket::default();
         let stop = AtomicBool::new(false);
         let unfair = std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    add(&bucket.requests, 1);
-                    add(&bucket.errors, 1);
+                    add(&bucket.outcomes[ERROR], 1);
                     add(&bucket.measured, 1);
                     add(&bucket.slow, 1);
                 }
             });
-            while read(&bucket.requests) == 0 {
+            while read(&bucket.outcomes[ERROR]) == 0 {
                 std::thread::yield_now();
             }
             let tries = std::iter::repeat_with(|| bucket.read()).take(1_000_000);
             let is_unfair = |read: &BucketCounts| {
-                read.errors > read.requests
-                    || read.measured > read.errors
+                read.outcomes[Outcome::Success as usize] > 0
+                    || read.measured > read.outcomes[ERROR]
                     || read.slow > read.measured
             };
             let unfair = tries.filter(is_unfair).count();
@@ -240,5 +217,12 @@ mod tests {
             unfair
         });
         assert_eq!(unfair, 0);
+    }
+
+    #[test]
+    fn outcomes_stand_in_the_order_of_their_numbers() {
+        for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
+            assert_eq!(outcome as usize, at);
+        }
     }
 }
