@@ -4,9 +4,11 @@
 //! taken over while requests flow. Routes are told apart by name, which is also their rollout's name.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::model::{Config, Route};
+use crate::model::{Backend, Config, Route};
+use crate::tls::ServerTls;
 
 /// The difference between the configuration in force and a new one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,7 +98,7 @@ impl Diff {
         });
         Self {
             needs_restart: named(&[
-                ("listen", old.listeners != new.listeners),
+                ("listen", addresses(old) != addresses(new)),
                 ("admin", old.admin.address != new.admin.address),
                 ("probe", old.probe != new.probe),
                 ("state", old.state != new.state),
@@ -104,6 +106,11 @@ impl Diff {
             ]),
             global: named(&[
                 ("admin token", old.admin.token != new.admin.token),
+                ("admin tls", old.admin.tls != new.admin.tls),
+                (
+                    "listen tls",
+                    addresses(old) == addresses(new) && listen_tls(old) != listen_tls(new),
+                ),
                 ("limits", old.limits != new.limits),
             ]),
             added: missing(new, old),
@@ -120,6 +127,16 @@ impl Diff {
     }
 }
 
+fn addresses(config: &Config) -> Vec<SocketAddr> {
+    let listeners = config.listeners.iter();
+    listeners.map(|listener| listener.address).collect()
+}
+
+fn listen_tls(config: &Config) -> Vec<Option<&ServerTls>> {
+    let listeners = config.listeners.iter();
+    listeners.map(|listener| listener.tls.as_ref()).collect()
+}
+
 /// The names of what differs.
 fn named<T: Copy>(differences: &[(T, bool)]) -> Vec<T> {
     let differing = differences.iter().filter(|(_, differs)| *differs);
@@ -132,11 +149,13 @@ fn parts(old: &Route, new: &Route) -> Vec<Part> {
         let canary = route.canary.as_ref();
         canary.map(|canary| canary.release.clone())
     };
-    let endpoints = |route: &Route| (route.baseline.endpoints.clone(), route.baseline.protocol);
-    let canary_endpoints = |route: &Route| {
-        let canary = route.canary.as_ref();
-        canary.map(|canary| (canary.endpoints.clone(), canary.protocol))
+    // All of a backend but its release.
+    let reached = |backend: &Backend| Backend {
+        release: None,
+        ..backend.clone()
     };
+    let endpoints = |route: &Route| reached(&route.baseline);
+    let canary_endpoints = |route: &Route| route.canary.as_ref().map(reached);
     let plan = |route: &Route| route.rollout.as_ref().map(|rollout| rollout.plan.clone());
     let judgement = |route: &Route| {
         let rollout = route.rollout.clone();

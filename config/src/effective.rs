@@ -3,12 +3,14 @@
 //! What comes out is itself a valid configuration (JSON is YAML), save that a secret salt is shown as a mask
 //! where its file's path stood.
 
+use rustls::pki_types::ServerName;
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Match, Metric, OnBreach, Plan,
-    Protocol, Rollout, Route, Step,
+    Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Listener, Match, Metric, OnBreach,
+    Plan, Protocol, Rollout, Route, Step,
 };
+use crate::tls::{ClientTls, ServerTls};
 use crate::units::{format_duration, format_percent, format_points, format_size};
 
 /// What stands in place of a secret.
@@ -20,8 +22,12 @@ pub fn effective(config: &Config) -> Value {
     let limits = &config.limits;
     let admin = &config.admin;
     without_nulls(json!({
-        "listen": config.listeners.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "admin": {"address": admin.address.to_string(), "token_file": admin.token_file},
+        "listen": config.listeners.iter().map(listener).collect::<Vec<_>>(),
+        "admin": {
+            "address": admin.address.to_string(),
+            "token_file": admin.token_file,
+            "tls": admin.tls.as_ref().map(server_tls),
+        },
         "probe": config.probe.map(|address| address.to_string()),
         "state": config.state,
         "workers": config.workers.map_or(json!("auto"), |workers| json!(workers)),
@@ -38,6 +44,24 @@ pub fn effective(config: &Config) -> Value {
         },
         "routes": config.routes.iter().map(|each| route(each)).collect::<Vec<_>>(),
     }))
+}
+
+fn listener(listener: &Listener) -> Value {
+    let address = listener.address.to_string();
+    match &listener.tls {
+        None => json!(address),
+        Some(tls) => json!({"address": address, "tls": server_tls(tls)}),
+    }
+}
+
+/// Paths are no secrets; what the files hold is not here.
+fn server_tls(tls: &ServerTls) -> Value {
+    json!({"cert": tls.cert, "key": tls.key, "client_ca": tls.client_ca})
+}
+
+fn client_tls(tls: &ClientTls) -> Value {
+    let name = tls.server_name.as_ref().map(ServerName::to_str);
+    json!({"ca": tls.ca, "cert": tls.cert, "key": tls.key, "server_name": name})
 }
 
 fn route(route: &Route) -> Value {
@@ -106,7 +130,13 @@ fn backend(backend: &Backend) -> Value {
             Protocol::Http2 => "http2",
             Protocol::Auto => "auto",
         },
+        "tls": backend.tls.as_ref().map(client_tls).filter(|_| is_secured(backend)),
     })
+}
+
+/// `tls` stands beside endpoints that are all https.
+fn is_secured(backend: &Backend) -> bool {
+    backend.endpoints.iter().all(|endpoint| endpoint.is_https)
 }
 
 fn rollout(rollout: &Rollout) -> Value {

@@ -5,7 +5,7 @@
 //! ignored: what a later version implements is refused by name. [`watch`] does the same again whenever the
 //! file changes and keeps the last good configuration.
 //!
-//! Paths: `token_file` and `salt_file` are taken from the configuration file's folder, `state` from the
+//! Paths: those of tokens, salts, certificates and keys are taken from the configuration file's folder, `state` from the
 //! process' working directory.
 
 mod compile;
@@ -17,6 +17,7 @@ mod load;
 pub mod model;
 mod reference;
 mod schema;
+pub mod tls;
 mod tree;
 pub mod units;
 mod walk;

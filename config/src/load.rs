@@ -46,6 +46,11 @@ impl Fingerprint {
         )
     }
 
+    /// Of this content.
+    pub(crate) fn of_bytes(content: &[u8]) -> Self {
+        Self(Sha256::digest(content).into())
+    }
+
     fn of_contents(hashes: impl IntoIterator<Item = ContentHash>) -> Self {
         let mut whole = Sha256::new();
         for hash in hashes {

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tls::{ClientTls, ServerTls};
+
 /// A whole configuration file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where clients are accepted; at least one.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<Listener>,
     /// The admin API and dashboard.
     pub admin: Admin,
     /// `/livez`, `/readyz` and `/metrics` only, for kubelets and scrapers.
@@ -39,6 +41,22 @@ impl Config {
     }
 }
 
+/// Where clients are accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Encrypted, or as it is.
+    pub tls: Option<ServerTls>,
+}
+
+impl std::fmt::Display for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tls = if self.tls.is_some() { " (TLS)" } else { "" };
+        write!(f, "{}{tls}", self.address)
+    }
+}
+
 /// The admin listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
@@ -48,6 +66,8 @@ pub struct Admin {
     pub token_file: Option<PathBuf>,
     /// The token read from that file when the config was loaded.
     pub token: Option<Secret>,
+    /// Encrypted, or as it is.
+    pub tls: Option<ServerTls>,
 }
 
 /// A secret value: never printed.
@@ -193,24 +213,37 @@ pub struct Backend {
     pub endpoints: Vec<Endpoint>,
     /// What is spoken to them.
     pub protocol: Protocol,
+    /// How `https` endpoints are reached; there when one of the endpoints is.
+    pub tls: Option<ClientTls>,
 }
 
-/// `http://host:port`.
+/// `http://host:port` or `https://host:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
+    /// Whether it speaks TLS.
+    pub is_https: bool,
     /// Host name or IP address (IPv6 without brackets).
     pub host: String,
-    /// Port; 80 when the URL has none.
+    /// Port; 80 or 443 when the URL has none.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// `host:port`, IPv6 in brackets.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
 }
 
 impl std::fmt::Display for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "http://{}:{}", self.host, self.port)
-        }
+        let scheme = if self.is_https { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority())
     }
 }
 

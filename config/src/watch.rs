@@ -2,7 +2,7 @@
 //!
 //! **Folders, not files.** Kubernetes swaps a symlink beside the file and editors replace the file by a rename;
 //! a watch on the file itself goes blind after the first of either. So the folder of the path is watched, and
-//! the folder its target is in now. Events are only a nudge: what counts is the content's [`Fingerprint`], over
+//! the folder its target is in now; likewise for the tokens and certificates that the file names. Events are only a nudge: what counts is the content's [`Fingerprint`], over
 //! the file and the secrets it names, which is also compared every second, for file systems without events.
 //!
 //! **Half-written files.** A change is read once the content has stood still for a moment; a person who asks
@@ -162,7 +162,7 @@ impl<D: FnMut(Reload)> Watch<D> {
     fn run(&mut self) {
         loop {
             if let Some(folders) = &mut self.folders {
-                folders.follow(&self.path);
+                folders.follow(std::iter::once(&self.path).chain(&self.files));
             }
             let changed = self.fingerprint() != self.seen && self.settled() != self.seen;
             if self.shared.stopping.load(Ordering::Acquire) {
@@ -252,15 +252,18 @@ impl Folders {
         Ok(Self { watcher, watched })
     }
 
-    /// Watches the path's folder and its target's. A folder that can't be watched is left to the polling.
-    fn follow(&mut self, path: &Path) {
+    /// Watches each path's folder and its target's. A folder that can't be watched is left to the polling.
+    fn follow<'a>(&mut self, paths: impl Iterator<Item = &'a PathBuf>) {
         let folder = |path: &Path| match path.parent() {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let target = std::fs::canonicalize(path).ok();
-        let wanted: BTreeSet<PathBuf> = std::iter::once(folder(path))
-            .chain(target.map(|target| folder(&target)))
+        let wanted: BTreeSet<PathBuf> = paths
+            .flat_map(|path| {
+                let target = std::fs::canonicalize(path).ok();
+                [Some(folder(path)), target.map(|target| folder(&target))]
+            })
+            .flatten()
             .collect();
         for gone in self.watched.difference(&wanted) {
             // The kernel drops the watch of a folder that was removed.

@@ -17,7 +17,8 @@ fn the_contracts_sample_loads() {
     let loaded = serin_config::load(&path).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     let config = &loaded.config;
-    assert_eq!(config.listeners, ["127.0.0.1:8080".parse().unwrap()]);
+    let listeners: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
+    assert_eq!(listeners, ["127.0.0.1:8080"]);
     assert_eq!(config.limits.max_body, 1 << 30);
     let digits = config.route("digits").unwrap();
     assert_eq!(digits.routing_key, [KeySource::Header("x-user-id".into())]);

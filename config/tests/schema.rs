@@ -196,7 +196,13 @@ fn schema_and_reader_agree() {
             json!(["http://[::1]:9002", "http://model.svc"]),
             true,
         ),
-        (format!("{canary}.endpoints"), json!(["https://h:1"]), false),
+        (format!("{canary}.endpoints"), json!(["https://h"]), true),
+        (format!("{canary}.endpoints"), json!(["ftp://h"]), false),
+        (
+            format!("{canary}.tls"),
+            json!({"server_name": "h", "insecure": true}),
+            false,
+        ),
         (
             format!("{canary}.endpoints"),
             json!(["http://h:1/v2"]),

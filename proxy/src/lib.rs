@@ -18,6 +18,7 @@ mod plane;
 pub mod route;
 mod socket;
 mod succession;
+mod tls;
 mod upstream;
 mod worker;
 

@@ -25,6 +25,7 @@ use tokio::task::coop::unconstrained;
 use crate::gauge::Gauges;
 use crate::plane::{Phase, Shared, Signal};
 use crate::succession::{self, Heirloom, Holders, Inheritance, Source};
+use crate::tls::Port;
 use crate::worker::Handover;
 
 /// Connections that the kernel completes before we accept them.
@@ -134,7 +135,7 @@ pub(crate) async fn run(
     let acceptor = Rc::new(acceptor);
     let mut heirlooms = Vec::new();
     let mut tasks = Vec::new();
-    for listener in listeners {
+    for (port, listener) in listeners.into_iter().enumerate() {
         let holders = Rc::new(Holders::new(listener.source));
         match listener.heirloom(&holders) {
             Ok(heirloom) => heirlooms.push(heirloom),
@@ -142,7 +143,9 @@ pub(crate) async fn run(
         }
         let (acceptor, signal) = (Rc::clone(&acceptor), signal.clone());
         tasks.push(tokio::task::spawn_local(async move {
-            acceptor.accept_all(listener.socket, &holders, signal).await;
+            acceptor
+                .accept_all(port, listener.socket, &holders, signal)
+                .await;
         }));
     }
     let state = acceptor.state.clone();
@@ -160,6 +163,7 @@ pub(crate) async fn run(
 impl Acceptor {
     async fn accept_all(
         &self,
+        port: usize,
         listener: TcpListener,
         holders: &Holders,
         mut signal: watch::Receiver<Signal>,
@@ -185,7 +189,7 @@ impl Acceptor {
             match accepted {
                 Ok((stream, peer)) => {
                     failures = 0;
-                    self.hand_over(stream, peer);
+                    self.hand_over(port, stream, peer);
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -205,7 +209,7 @@ impl Acceptor {
             refuse(&listener);
         }
         while let Some(Ok((stream, peer))) = unconstrained(listener.accept()).now_or_never() {
-            self.hand_over(stream, peer);
+            self.hand_over(port, stream, peer);
         }
     }
 
@@ -218,14 +222,19 @@ impl Acceptor {
         listener.accept().await
     }
 
-    fn hand_over(&self, stream: TcpStream, peer: SocketAddr) {
+    fn hand_over(&self, port: usize, stream: TcpStream, peer: SocketAddr) {
         // Leaves this thread's poll; a worker's takes it up.
         let Ok(stream) = stream.into_std() else {
             return;
         };
         let worker = self.shared.gauges.least_busy();
         let seat = self.shared.gauges.seat(worker);
-        let handover = Handover { stream, peer, seat };
+        let handover = Handover {
+            stream,
+            peer,
+            seat,
+            greeting: self.shared.ports.get(port).and_then(Port::greeting),
+        };
         if let Some(queue) = self.workers.get(worker)
             && queue.try_send(handover).is_err()
         {

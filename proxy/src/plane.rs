@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::measure::Measurements;
 use crate::measure::exposition::Family;
 use crate::route::Table;
 use crate::succession::Inheritance;
+use crate::tls::{Handshakes, Port};
 use crate::worker::{self, Desk};
 
 /// Connections that may wait to be taken by one worker.
@@ -54,6 +56,10 @@ pub(crate) struct Shared {
     pub(crate) first_limits: Limits,
     /// What is going on.
     pub(crate) gauges: Arc<Gauges>,
+    /// By listener.
+    pub(crate) ports: Box<[Port]>,
+    /// With clients, on listeners with TLS.
+    pub(crate) handshakes: Handshakes,
     measurements: Measurements,
 }
 
@@ -91,8 +97,9 @@ impl DataPlane {
     ///
     /// When an address cannot be bound or a thread cannot be started; nothing runs then.
     pub fn start(config: &Arc<Config>, bell: Arc<Notify>, clock: Clock) -> Result<Self, BindError> {
-        let mut inheritance = Inheritance::claim(&config.state, &config.listeners);
-        let listeners = Listener::open_all(&config.listeners, &mut inheritance)?;
+        let addresses: Vec<SocketAddr> = config.listeners.iter().map(|each| each.address).collect();
+        let mut inheritance = Inheritance::claim(&config.state, &addresses);
+        let listeners = Listener::open_all(&addresses, &mut inheritance)?;
         let addresses: Vec<SocketAddr> = listeners.iter().map(Listener::address).collect();
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let workers = config.workers.unwrap_or(cores).get();
@@ -103,6 +110,8 @@ impl DataPlane {
             rules: Arc::default(),
             first_limits: config.limits.clone(),
             gauges: Arc::new(Gauges::new(workers)),
+            ports: config.listeners.iter().map(Port::new).collect(),
+            handshakes: Handshakes::default(),
             measurements: Measurements::new(workers, bell),
         });
         let plane = Self {
@@ -122,14 +131,17 @@ impl DataPlane {
         self.addresses.to_vec()
     }
 
-    /// Puts routes, limits and splits in force, for all workers at once. Listeners and the number of workers
-    /// stay as they were started.
+    /// Puts routes, limits, certificates and splits in force, for all workers at once. Listeners' addresses and
+    /// the number of workers stay as they were started.
     pub fn install(&self, config: &Arc<Config>, splits: &BTreeMap<String, Arc<Split>>) {
         let rules = Rules {
             limits: config.limits.clone(),
             table: Table::new(config, splits, &self.shared.measurements),
         };
         self.shared.rules.store(Some(Arc::new(rules)));
+        for (port, listener) in self.shared.ports.iter().zip(&config.listeners) {
+            port.reload(listener);
+        }
         // Workers read the rules at every request; this makes idle ones let go of the old.
         self.signal.send_modify(|_| {});
     }
@@ -157,6 +169,16 @@ impl DataPlane {
             "Client connections that are open.",
         )
         .sample("", &[], self.connections());
+        let Handshakes { completed, failed } = &self.shared.handshakes;
+        let mut family = Family::start(
+            out,
+            "serin_tls_handshakes_total",
+            "counter",
+            "TLS handshakes with clients.",
+        );
+        for (result, count) in [("completed", completed), ("failed", failed)] {
+            family.sample("", &[("result", result)], count.load(Ordering::Relaxed));
+        }
     }
 
     /// Requests in flight, responses that are still streaming included.

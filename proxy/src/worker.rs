@@ -34,6 +34,8 @@ pub(crate) struct Handover {
     pub(crate) peer: SocketAddr,
     /// Counts it while it lives.
     pub(crate) seat: Seat,
+    /// How to shake hands, on a listener with TLS.
+    pub(crate) greeting: Option<Arc<rustls::ServerConfig>>,
 }
 
 /// What every exchange on this worker uses.
@@ -138,6 +140,11 @@ impl Desk {
         let date = text.as_bytes().try_into().unwrap_or(date);
         self.date.set((second, date));
         date
+    }
+
+    /// A handshake with a client ended.
+    pub(crate) fn shook_hands(&self, is_completed: bool) {
+        self.shared.handshakes.count(is_completed);
     }
 
     fn gauges(&self) -> &Gauges {

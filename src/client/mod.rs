@@ -17,6 +17,7 @@ use clap::Args;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -43,6 +44,9 @@ pub(crate) struct AdminOptions {
         global = true
     )]
     pub(crate) admin: String,
+    /// PEM file: who signs the admin API's certificate, where it is not one of the system's roots.
+    #[arg(long, value_name = "FILE", env = "SERIN_ADMIN_CA", global = true)]
+    pub(crate) admin_ca: Option<PathBuf>,
     /// File with the admin API's bearer token.
     #[arg(long, value_name = "FILE", env = "SERIN_TOKEN_FILE", global = true)]
     pub(crate) token_file: Option<PathBuf>,
@@ -53,7 +57,7 @@ pub(crate) struct AdminOptions {
 pub(crate) struct AdminClient {
     base: String,
     token: Option<HeaderValue>,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl AdminClient {
@@ -63,6 +67,12 @@ impl AdminClient {
         let token = options.token_file.as_deref().map(bearer).transpose()?;
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT));
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(trust(options.admin_ca.as_deref())?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let http = Client::builder(TokioExecutor::new()).build(connector);
         Ok(Self { base, token, http })
     }
@@ -168,16 +178,27 @@ fn base_url(given: &str) -> Result<String, String> {
     } else {
         format!("http://{given}")
     };
-    let expected = "expected http://HOST:PORT";
+    let expected = "expected http://HOST:PORT or https://HOST:PORT";
     let uri: Uri = url
         .parse()
         .map_err(|error| format!("--admin {given}: {error}, {expected}"))?;
     let bare = uri.path() == "/" && uri.query().is_none();
     match (uri.scheme_str(), uri.authority()) {
-        (Some("http"), Some(authority)) if bare => Ok(format!("http://{authority}")),
-        (Some("https"), _) => Err(format!("--admin {given}: https is not supported yet")),
+        (Some(scheme @ ("http" | "https")), Some(authority)) if bare => {
+            Ok(format!("{scheme}://{authority}"))
+        }
         _ => Err(format!("--admin {given}: {expected}")),
     }
+}
+
+/// Reads whom to trust; the system's roots are read when there is no file.
+fn trust(file: Option<&std::path::Path>) -> Result<rustls::ClientConfig, Failure> {
+    let pem = file.map(|file| {
+        std::fs::read(file)
+            .map_err(|error| Failure::usage(format!("--admin-ca {}: {error}", file.display())))
+    });
+    serin_config::tls::trusting(pem.transpose()?.as_deref())
+        .map_err(|error| Failure::usage(format!("--admin-ca: {error}")))
 }
 
 fn bearer(file: &std::path::Path) -> Result<HeaderValue, Failure> {
@@ -200,7 +221,7 @@ mod tests {
             ("http://127.0.0.1:9911", Ok("http://127.0.0.1:9911")),
             ("http://127.0.0.1:9911/", Ok("http://127.0.0.1:9911")),
             ("localhost:9911", Ok("http://localhost:9911")),
-            ("https://serin.example", Err("https is not supported yet")),
+            ("https://serin.example", Ok("https://serin.example")),
             (
                 "http://127.0.0.1:9911/api",
                 Err("expected http://HOST:PORT"),

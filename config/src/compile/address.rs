@@ -7,18 +7,18 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::secret;
-use crate::model::Admin;
+use super::{secret, tls};
+use crate::model::{Admin, Listener};
 use crate::units;
 use crate::walk::{At, Fields, Keys};
 
 pub(crate) const LISTEN_KEYS: Keys = Keys {
-    known: &["address"],
-    later: &["tls"],
+    known: &["address", "tls"],
+    later: &[],
 };
 pub(crate) const ADMIN_KEYS: Keys = Keys {
-    known: &["address", "token_file"],
-    later: &["tls"],
+    known: &["address", "token_file", "tls"],
+    later: &[],
 };
 /// Most addresses for clients.
 const MOST_LISTENERS: usize = 64;
@@ -26,23 +26,15 @@ const MOST_LISTENERS: usize = 64;
 const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9911);
 
 /// Everything this process binds: `listen`, `admin`, `probe`.
-pub(crate) fn sockets(fields: &Fields<'_>) -> (Vec<SocketAddr>, Admin, Option<SocketAddr>) {
+pub(crate) fn sockets(fields: &Fields<'_>) -> (Vec<Listener>, Admin, Option<SocketAddr>) {
     let mut taken = Taken::default();
     let listen = fields.require("listen", "an address such as \"127.0.0.1:8080\"");
     let listeners = listen.map(|at| listeners(at, &mut taken));
     let admin = match fields.get("admin") {
         Some(at) => admin(at, &mut taken),
-        None => Some(Admin {
-            address: ADMIN,
-            token_file: None,
-            token: None,
-        }),
+        None => None,
     };
-    let admin = admin.unwrap_or(Admin {
-        address: ADMIN,
-        token_file: None,
-        token: None,
-    });
+    let admin = admin.unwrap_or_else(|| unguarded(ADMIN));
     if fields.get("admin").is_none() {
         taken.check_default(ADMIN, &fields.at);
     }
@@ -50,7 +42,7 @@ pub(crate) fn sockets(fields: &Fields<'_>) -> (Vec<SocketAddr>, Admin, Option<So
     (listeners.unwrap_or_default(), admin, probe)
 }
 
-fn listeners(at: &At<'_>, taken: &mut Taken) -> Vec<SocketAddr> {
+fn listeners(at: &At<'_>, taken: &mut Taken) -> Vec<Listener> {
     if at.is_list() {
         let items = at.items("at least one address", MOST_LISTENERS);
         return items
@@ -61,27 +53,32 @@ fn listeners(at: &At<'_>, taken: &mut Taken) -> Vec<SocketAddr> {
     listener(at, taken).into_iter().collect()
 }
 
-/// `127.0.0.1:8080` or `{address: 127.0.0.1:8080}`.
-fn listener(at: &At<'_>, taken: &mut Taken) -> Option<SocketAddr> {
+/// `127.0.0.1:8080` or `{address: 127.0.0.1:8080, tls: {…}}`.
+fn listener(at: &At<'_>, taken: &mut Taken) -> Option<Listener> {
     if !at.is_map() {
-        return taken.address(at);
+        let address = taken.address(at)?;
+        return Some(Listener { address, tls: None });
     }
     let fields = at.fields(LISTEN_KEYS)?;
-    taken.address(fields.require("address", "an IP address and a port")?)
+    let tls = fields.get("tls").and_then(tls::server);
+    let address = taken.address(fields.require("address", "an IP address and a port")?)?;
+    Some(Listener { address, tls })
 }
 
-/// `127.0.0.1:9911` or `{address, token_file}`.
+const fn unguarded(address: SocketAddr) -> Admin {
+    Admin {
+        address,
+        token_file: None,
+        token: None,
+        tls: None,
+    }
+}
+
+/// `127.0.0.1:9911` or `{address, token_file, tls}`.
 fn admin(at: &At<'_>, taken: &mut Taken) -> Option<Admin> {
     if !at.is_map() {
         let address = taken.address(at)?;
-        return guarded(
-            at,
-            Admin {
-                address,
-                token_file: None,
-                token: None,
-            },
-        );
+        return guarded(at, unguarded(address));
     }
     let fields = at.fields(ADMIN_KEYS)?;
     let file = fields.get("token_file");
@@ -89,6 +86,7 @@ fn admin(at: &At<'_>, taken: &mut Taken) -> Option<Admin> {
     let token_file = file
         .and_then(At::as_text)
         .map(|text| Path::new(text).to_owned());
+    let tls = fields.get("tls").and_then(tls::server);
     let address = match fields.get("address") {
         Some(at) => taken.address(at)?,
         None => ADMIN,
@@ -99,6 +97,7 @@ fn admin(at: &At<'_>, taken: &mut Taken) -> Option<Admin> {
             address,
             token_file,
             token,
+            tls,
         },
     )
 }

@@ -2,9 +2,7 @@
 //!
 //! Warnings never change what runs. They are for the reader of `check` and of the log.
 
-use std::net::SocketAddr;
-
-use crate::model::{Config, Match, Plan, Route};
+use crate::model::{Config, Listener, Match, Plan, Route};
 use crate::walk::{At, Fields};
 
 /// Notes a warning wherever one is due.
@@ -97,7 +95,8 @@ fn arms(item: &At<'_>, route: &Route) {
 fn endpoints(item: &At<'_>, route: &Route, config: &Config) {
     let backends = std::iter::once(&route.baseline).chain(&route.canary);
     for endpoint in backends.flat_map(|backend| &backend.endpoints) {
-        let own = |address: &SocketAddr| {
+        let own = |listener: &Listener| {
+            let address = listener.address;
             address.port() == endpoint.port && endpoint.host.parse() == Ok(address.ip())
         };
         if config.listeners.iter().any(own) {

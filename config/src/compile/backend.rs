@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use super::tls;
 use crate::model::{Backend, Endpoint, Protocol, Release};
-use crate::walk::{At, Keys};
+use crate::tls::ClientTls;
+use crate::walk::{At, Fields, Keys};
 
 pub(crate) const BACKENDS_KEYS: Keys = Keys {
     known: &["baseline", "canary"],
     later: &["shadow"],
 };
 pub(crate) const KEYS: Keys = Keys {
-    known: &["release", "endpoints", "protocol"],
-    later: &["tls", "fallback", "retries", "retry"],
+    known: &["release", "endpoints", "protocol", "tls"],
+    later: &["fallback", "retries", "retry"],
 };
 pub(crate) const PROTOCOLS: [(&str, Protocol); 3] = [
     ("http1", Protocol::Http1),
@@ -55,11 +57,37 @@ fn backend(at: &At<'_>, in_rollout: bool) -> Option<Backend> {
     };
     let protocol = fields.or("protocol", Protocol::Auto, |at| at.choice(&PROTOCOLS));
     let endpoints = endpoints(fields.require("endpoints", "a list of URLs")?);
+    let tls = secured(&fields, &endpoints)?;
     Some(Backend {
         release,
         endpoints,
         protocol,
+        tls,
     })
+}
+
+/// How `https` endpoints are reached. Who writes `tls` wants nothing to go out in the clear.
+fn secured(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<Option<ClientTls>> {
+    let written = fields.get("tls");
+    if let Some(at) = written
+        && let Some(plain) = endpoints.iter().find(|endpoint| !endpoint.is_https)
+    {
+        let found = format!("`tls` beside {plain}");
+        let hint = Some(format!("write https://{}", plain.authority()));
+        at.refuse_key(&found, "endpoints that are all https", hint);
+    }
+    if written.is_none() && !endpoints.iter().any(|endpoint| endpoint.is_https) {
+        return Some(None);
+    }
+    let tls = tls::client(written)?;
+    if tls.ca.is_none() && crate::tls::system_roots().is_empty() {
+        let found = "https endpoints, and no root certificates on this system";
+        fields.at.warn(
+            found,
+            "`tls: {ca: FILE}`, without which no certificate is believed",
+        );
+    }
+    Some(Some(tls))
 }
 
 /// Free keys, string values: an unquoted `1.10` would become 1.1 and another release.
@@ -93,7 +121,7 @@ fn endpoints(at: &At<'_>) -> Vec<Endpoint> {
     endpoints
 }
 
-/// `http://host:port`, nothing else.
+/// `http://host:port` or `https://host:port`, nothing else.
 fn endpoint(at: &At<'_>) -> Option<Endpoint> {
     let url = at.text(ENDPOINT)?;
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -101,17 +129,14 @@ fn endpoint(at: &At<'_>) -> Option<Endpoint> {
         at.refuse_with(&at.described(), ENDPOINT, hint);
         return None;
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" => {}
-        "https" => {
-            at.refuse("an https endpoint, which is not supported yet", ENDPOINT);
-            return None;
-        }
+    let is_https = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
         _ => {
             at.unexpected(ENDPOINT);
             return None;
         }
-    }
+    };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, more) = rest.split_at_checked(end)?;
     if rest.contains('@') {
@@ -121,11 +146,11 @@ fn endpoint(at: &At<'_>) -> Option<Endpoint> {
         return None;
     }
     if !more.is_empty() {
-        let hint = is_authority(authority).then(|| format!("write http://{authority}"));
+        let hint = is_authority(authority).then(|| format!("write {scheme}://{authority}"));
         at.refuse_with(&at.described(), &format!("{ENDPOINT}, without path"), hint);
         return None;
     }
-    let endpoint = parse_authority(authority);
+    let endpoint = parse_authority(authority, is_https);
     if endpoint.is_none() {
         at.unexpected(ENDPOINT);
     }
@@ -133,21 +158,23 @@ fn endpoint(at: &At<'_>) -> Option<Endpoint> {
 }
 
 fn is_authority(text: &str) -> bool {
-    parse_authority(text).is_some()
+    parse_authority(text, false).is_some()
 }
 
 /// `host`, `host:port`, `[v6]`, `[v6]:port`.
-fn parse_authority(text: &str) -> Option<Endpoint> {
+fn parse_authority(text: &str, is_https: bool) -> Option<Endpoint> {
+    let usual = if is_https { "443" } else { "80" };
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']')?;
             host.parse::<std::net::Ipv6Addr>().ok()?;
             (
                 host,
-                port.strip_prefix(':').or(port.is_empty().then_some("80"))?,
+                port.strip_prefix(':')
+                    .or(port.is_empty().then_some(usual))?,
             )
         }
-        None => text.split_once(':').unwrap_or((text, "80")),
+        None => text.split_once(':').unwrap_or((text, usual)),
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
     let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
@@ -156,6 +183,7 @@ fn parse_authority(text: &str) -> Option<Endpoint> {
         return None;
     }
     Some(Endpoint {
+        is_https,
         host: host.to_ascii_lowercase(),
         port,
     })

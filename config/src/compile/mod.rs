@@ -14,6 +14,7 @@ pub(crate) mod rollout;
 pub(crate) mod route;
 pub(crate) mod routing_key;
 mod secret;
+pub(crate) mod tls;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;

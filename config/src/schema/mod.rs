@@ -6,6 +6,7 @@
 
 mod rollout;
 mod route;
+mod tls;
 
 use serde_json::{Map, Value, json};
 
@@ -61,12 +62,15 @@ fn listen() -> Value {
             "Where clients connect.",
             address::LISTEN_KEYS,
             &["address"],
-            [("address", address("IP address and port."))],
+            [
+                ("address", address("IP address and port.")),
+                ("tls", tls::server()),
+            ],
         ),
     ]);
     let several = list("Several of them.", one.clone());
     described(
-        "Where clients connect: HTTP/1.1 and HTTP/2 on one port. Needs a restart.",
+        "Where clients connect: HTTP/1.1 and HTTP/2 on one port. Another address needs a restart; certificates are taken over as they change.",
         one_of([one, several]),
     )
 }
@@ -83,8 +87,14 @@ fn admin() -> Value {
                 "File with the bearer token, from this file's folder; a line ending at its end is dropped. Required off loopback.",
             ),
         ),
+        ("tls", tls::server()),
     ];
-    let long = object("Admin API with a token.", address::ADMIN_KEYS, &[], fields);
+    let long = object(
+        "Admin API with a token, or encrypted.",
+        address::ADMIN_KEYS,
+        &[],
+        fields,
+    );
     let either = one_of([address("A loopback address and port."), long]);
     with_default(
         described(

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    choice, described, duration, list, object, one_of, pattern, rollout, text, with_default,
+    choice, described, duration, list, object, one_of, pattern, rollout, text, tls, with_default,
 };
 use crate::compile::{backend, matcher, route, routing_key};
 use crate::units::format_duration;
@@ -167,12 +167,13 @@ fn arm(description: &str) -> Value {
                 list(
                     "At least one.",
                     pattern(
-                        "http://host:port",
-                        r"^[Hh][Tt][Tt][Pp]://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$",
+                        "http://host:port or https://host:port",
+                        r"^[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$",
                     ),
                 ),
             ),
             ("protocol", with_default(protocol, "auto")),
+            ("tls", tls::client()),
         ],
     )
 }

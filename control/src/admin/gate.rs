@@ -7,6 +7,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::RwLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 use http::uri::Authority;
@@ -20,6 +21,7 @@ use super::problem::Problem;
 pub(super) struct Gate {
     address: SocketAddr,
     token: RwLock<Option<Secret>>,
+    is_https: AtomicBool,
 }
 
 impl Gate {
@@ -27,15 +29,17 @@ impl Gate {
         Self {
             address: admin.address,
             token: RwLock::new(admin.token.clone()),
+            is_https: AtomicBool::new(admin.tls.is_some()),
         }
     }
 
-    /// Takes over a new token.
-    pub(super) fn set_token(&self, token: Option<Secret>) {
+    /// Takes over a new token, and whether the listener is encrypted.
+    pub(super) fn reload(&self, admin: &Admin) {
+        self.is_https.store(admin.tls.is_some(), Relaxed);
         *self
             .token
             .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = token;
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = admin.token.clone();
     }
 
     /// Lets a request pass, or says why not.
@@ -54,7 +58,8 @@ impl Gate {
         if !(local && reads) {
             self.check_token(request, !local)?;
         }
-        check_origin(request, host.as_ref())
+        let is_https = self.is_https.load(Relaxed);
+        check_origin(request, host.as_ref(), is_https)
     }
 
     fn check_token<B>(&self, request: &Request<B>, required: bool) -> Result<(), Problem> {
@@ -95,7 +100,16 @@ impl Gate {
 }
 
 /// A request that a browser sends for another site's page says so.
-fn check_origin<B>(request: &Request<B>, host: Option<&Authority>) -> Result<(), Problem> {
+fn check_origin<B>(
+    request: &Request<B>,
+    host: Option<&Authority>,
+    is_https: bool,
+) -> Result<(), Problem> {
+    let (scheme, usual) = if is_https {
+        ("https://", 443)
+    } else {
+        ("http://", 80)
+    };
     let headers = request.headers();
     let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
     // A person who follows a link to the status page comes from another site, too.
@@ -113,12 +127,12 @@ fn check_origin<B>(request: &Request<B>, host: Option<&Authority>) -> Result<(),
     let own = origin
         .to_str()
         .ok()
-        .and_then(|origin| origin.strip_prefix("http://"))
+        .and_then(|origin| origin.strip_prefix(scheme))
         .and_then(|origin| origin.parse::<Authority>().ok())
         .is_some_and(|origin| {
             host.is_some_and(|host| {
                 bare(&origin).eq_ignore_ascii_case(bare(host))
-                    && origin.port_u16().unwrap_or(80) == host.port_u16().unwrap_or(80)
+                    && origin.port_u16().unwrap_or(usual) == host.port_u16().unwrap_or(usual)
             })
         });
     if own && origins.next().is_none() {
@@ -168,12 +182,17 @@ fn forbidden(detail: &str) -> Problem {
 mod tests {
     use super::*;
 
-    fn gate(address: &str, token: Option<&str>) -> Gate {
-        Gate::new(&Admin {
+    fn admin(address: &str, token: Option<&str>) -> Admin {
+        Admin {
             address: address.parse().unwrap(),
             token_file: None,
             token: token.map(|token| Secret(token.as_bytes().to_vec())),
-        })
+            tls: None,
+        }
+    }
+
+    fn gate(address: &str, token: Option<&str>) -> Gate {
+        Gate::new(&admin(address, token))
     }
 
     /// The status that a request with these headers gets; 200 when it may pass.
@@ -274,9 +293,9 @@ mod tests {
             ("authorization", "Bearer s3cret"),
         ];
         assert_eq!(check(&remote, "POST", &named), 200);
-        local.set_token(None);
+        local.reload(&admin("127.0.0.1:9911", None));
         assert_eq!(check(&local, "POST", &[host]), 200);
-        remote.set_token(None);
+        remote.reload(&admin("127.0.0.1:9911", None));
         assert_eq!(check(&remote, "GET", &[host]), 401);
     }
 }

@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
-use serin_config::model::{Config, Secret};
+use serin_config::model::{Admin, Config};
 use tokio::sync::oneshot;
 
 use crate::DataPlane;
@@ -27,12 +27,13 @@ use desk::Desk;
 use gate::Gate;
 use pulse::Pulse;
 use routes::Office;
-use server::Port;
+use server::{Greeting, Port};
 
 /// The running admin API; dropped, it ends.
 pub(crate) struct AdminServer {
     office: Arc<Office>,
     admin: Arc<OnceLock<SocketAddr>>,
+    greeting: Arc<Greeting>,
     probe: Option<Arc<OnceLock<SocketAddr>>>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -55,8 +56,13 @@ impl AdminServer {
             pulse,
             plane,
         });
-        let admin = Port::open("admin", config.admin.address);
-        let probe = config.probe.map(|address| Port::open("probe", address));
+        let greeting = Arc::new(Greeting::default());
+        greeting.set(config.admin.tls.as_ref());
+        let admin = Port::open("admin", config.admin.address, Arc::clone(&greeting));
+        let plain = Arc::default();
+        let probe = config
+            .probe
+            .map(|address| Port::open("probe", address, plain));
         let (stop, stopped) = oneshot::channel();
         let (admin_bound, probe_bound) = (admin.bound(), probe.as_ref().map(Port::bound));
         let shared = Arc::clone(&office);
@@ -75,6 +81,7 @@ impl AdminServer {
         Ok(Self {
             office,
             admin: admin_bound,
+            greeting,
             probe: probe_bound,
             stop,
             thread,
@@ -99,9 +106,10 @@ impl AdminServer {
         self.probe.as_ref()?.get().copied()
     }
 
-    /// Takes over a reloaded token.
-    pub(crate) fn set_token(&self, token: Option<Secret>) {
-        self.office.gate.set_token(token);
+    /// Takes over a reloaded token and certificate.
+    pub(crate) fn reload(&self, admin: &Admin) {
+        self.office.gate.reload(admin);
+        self.greeting.set(admin.tls.as_ref());
     }
 }
 

@@ -10,13 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use serin_config::tls::ServerTls;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use super::answer::AdminBody;
 
@@ -31,18 +35,32 @@ const MAX_HEAD_BYTES: usize = 32 << 10;
 /// Between two attempts to bind a busy port.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// How connections begin: with a handshake, or not. Follows reloads.
+#[derive(Debug, Default)]
+pub(super) struct Greeting(ArcSwapOption<ServerTls>);
+
+impl Greeting {
+    /// For the connections to come. One that is equal stays: clients hold its session tickets.
+    pub(super) fn set(&self, tls: Option<&ServerTls>) {
+        if self.0.load().as_deref() != tls {
+            self.0.store(tls.cloned().map(Arc::new));
+        }
+    }
+}
+
 /// A listener that may not be bound yet.
 #[derive(Debug)]
 pub(super) struct Port {
     name: &'static str,
     address: SocketAddr,
     first: Option<std::net::TcpListener>,
+    greeting: Arc<Greeting>,
     bound: Arc<OnceLock<SocketAddr>>,
 }
 
 impl Port {
     /// Tries to bind once, so that the address is known at once when the port is free.
-    pub(super) fn open(name: &'static str, address: SocketAddr) -> Self {
+    pub(super) fn open(name: &'static str, address: SocketAddr, greeting: Arc<Greeting>) -> Self {
         let bound = Arc::new(OnceLock::new());
         let first = bind(address)
             .inspect_err(|error| {
@@ -56,6 +74,7 @@ impl Port {
             name,
             address,
             first,
+            greeting,
             bound,
         }
     }
@@ -78,8 +97,9 @@ impl Port {
                 Ok((stream, peer)) => {
                     if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
                         let answer = answer.clone();
+                        let greeting = self.greeting.0.load_full();
                         tokio::spawn(async move {
-                            converse(stream, peer, answer).await;
+                            greet(stream, peer, greeting, answer).await;
                             drop(permit);
                         });
                     }
@@ -123,13 +143,35 @@ fn bind(address: SocketAddr) -> std::io::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// One connection, from its first byte to its last.
-async fn converse<A, F>(stream: TcpStream, peer: SocketAddr, answer: A)
-where
+/// Shakes hands where that is asked for.
+async fn greet<A, F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    greeting: Option<Arc<ServerTls>>,
+    answer: A,
+) where
     A: Fn(SocketAddr, Request<Incoming>) -> F,
     F: Future<Output = Response<AdminBody>> + Send + 'static,
 {
     _ = stream.set_nodelay(true);
+    let Some(tls) = greeting else {
+        return converse(stream, peer, answer).await;
+    };
+    let accepting = TlsAcceptor::from(Arc::clone(tls.config())).accept(stream);
+    match tokio::time::timeout(HEADER_TIMEOUT, accepting).await {
+        Ok(Ok(stream)) => converse(stream, peer, answer).await,
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS handshake on the admin port"),
+        Err(_) => {}
+    }
+}
+
+/// One connection, from its first byte to its last.
+async fn converse<S, A, F>(stream: S, peer: SocketAddr, answer: A)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    A: Fn(SocketAddr, Request<Incoming>) -> F,
+    F: Future<Output = Response<AdminBody>> + Send + 'static,
+{
     let spoke = AtomicBool::new(false);
     let service = service_fn(|request| {
         spoke.store(true, Relaxed);

@@ -140,7 +140,7 @@ impl Controller {
     /// Hands over what came of reading the configuration again.
     pub fn reload(&self, outcome: Reload) {
         if let Reload::Applied { config, .. } = &outcome {
-            self.admin.set_token(config.admin.token.clone());
+            self.admin.reload(&config.admin);
         }
         if let Err(error) = self.orders.try_send(Order::Reload(outcome)) {
             tracing::error!(%error, "the control loop takes no reload");

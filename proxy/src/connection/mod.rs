@@ -1,16 +1,20 @@
 //! One client connection: which protocol it speaks, how long it may be idle, how it ends.
 //!
-//! HTTP/1.1 and HTTP/2 with prior knowledge share a port: the first bytes tell ([`preface`]). HTTP/1.1 is ours
+//! HTTP/1.1 and HTTP/2 share a port: the handshake tells, or the first bytes ([`preface`]). HTTP/1.1 is ours
 //! ([`http1`], [`client`]), HTTP/2 is hyper's ([`http2`]). Closing is polite (`Connection: close`, GOAWAY) and
 //! waits for the requests in flight.
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::Instant;
+use serin_config::tls::ALPN_HTTP2;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::socket::{Socket, Stream};
+use crate::tls;
 use crate::worker::{Desk, Handover};
 
 mod activity;
@@ -42,7 +46,13 @@ pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
     let Ok(socket) = socket else {
         return;
     };
-    let stream = Stream::Plain(socket);
+    let stream = match handover.greeting {
+        None => Some(Stream::Plain(socket)),
+        Some(config) => Box::pin(shake_hands(&desk, socket, config)).await,
+    };
+    let Some(stream) = stream else {
+        return;
+    };
     let peer = Peer {
         ip: handover.peer.ip(),
         is_secure: stream.is_tls(),
@@ -50,23 +60,59 @@ pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
     let (head, idle) = desk.with_limits(|limits| (limits.header_timeout, limits.idle_timeout));
     let mut client = Client::new(Rc::clone(&desk), peer, stream, Instant::now() + idle);
     let _told = desk.tell().await;
+    let agreed = client.stream.agreed_protocol();
+    if agreed == Some(ALPN_HTTP2) {
+        return serve_http2(client).await;
+    }
+    let has_agreed = agreed.is_some();
     if !client.begins().await {
         return;
     }
     match preface::read(&mut client, head).await {
         None => {}
-        Some(Protocol::Http1) => http1::serve(client).await,
-        Some(Protocol::Http2) => {
-            let Client {
-                desk,
-                peer,
-                stream,
-                input,
-                ..
-            } = client;
-            let start = Bytes::copy_from_slice(input.unused());
-            input.give_back(&desk.buffers);
-            Box::pin(http2::serve(desk, peer, stream, start)).await;
-        }
+        Some(Protocol::Http2) if !has_agreed => serve_http2(client).await,
+        Some(Protocol::Http1 | Protocol::Http2) => http1::serve(client).await,
     }
+}
+
+async fn serve_http2(client: Client) {
+    let Client {
+        desk,
+        peer,
+        stream,
+        input,
+        ..
+    } = client;
+    let start = Bytes::copy_from_slice(input.unused());
+    input.give_back(&desk.buffers);
+    Box::pin(http2::serve(desk, peer, stream, start)).await;
+}
+
+/// Shakes hands with a client, in the time of a head.
+async fn shake_hands(
+    desk: &Desk,
+    socket: Socket,
+    config: Arc<rustls::ServerConfig>,
+) -> Option<Stream> {
+    let limit = desk.with_limits(|limits| limits.header_timeout);
+    let accepted = tokio::select! {
+        accepted = timeout(limit, tls::accept(socket, config)) => accepted,
+        () = too_late(desk) => return None,
+    };
+    desk.shook_hands(matches!(accepted, Ok(Ok(_))));
+    match accepted {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// A handshake that is under way when no more requests are wanted gets a moment.
+async fn too_late(desk: &Desk) {
+    const MOMENT: Duration = Duration::from_secs(1);
+    desk.closing.begun().await;
+    sleep(MOMENT).await;
 }

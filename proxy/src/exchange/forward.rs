@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::request::Parts;
+use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use serin_config::model::{Backend, Protocol, Timeouts};
@@ -79,6 +80,11 @@ impl Exchange<'_> {
             request_id: self.request_id,
             identity: &self.desk.identity,
             wire,
+            scheme: if booking.endpoint().is_https {
+                Scheme::HTTPS
+            } else {
+                Scheme::HTTP
+            },
         };
         outbound.apply(&mut head)?;
         head.extensions.clear();
@@ -262,7 +268,6 @@ fn spare(lease: &Lease, request: &Request<Upload>) -> Option<Request<Upload>> {
 
 /// The endpoint's own name, for clients too old to name one.
 fn own_host(booking: &Booking) -> Result<HeaderValue, Failure> {
-    let name = booking.endpoint().to_string();
-    let name = name.trim_start_matches("http://");
-    HeaderValue::from_str(name).map_err(|_| Failure::Malformed("The Host is malformed."))
+    let name = booking.endpoint().authority();
+    HeaderValue::from_str(&name).map_err(|_| Failure::Malformed("The Host is malformed."))
 }

@@ -37,6 +37,8 @@ pub(crate) struct Outbound<'a> {
     pub(crate) identity: &'a Identity,
     /// What is spoken to the upstream.
     pub(crate) wire: Wire,
+    /// And whether in the clear.
+    pub(crate) scheme: Scheme,
 }
 
 impl Outbound<'_> {
@@ -85,7 +87,7 @@ impl Outbound<'_> {
                 head.headers.remove(HOST);
                 let authority = Authority::try_from(self.host.as_bytes())
                     .map_err(|_| Failure::Malformed("The Host is malformed."))?;
-                uri.scheme = Some(Scheme::HTTP);
+                uri.scheme = Some(self.scheme);
                 uri.authority = Some(authority);
             }
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serin_config::model::{
     Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, KeyFallback, KeySource, Limits,
-    Match, OnBreach, Plan, Protocol, Release, Rollout, Route, Timeouts,
+    Listener, Match, OnBreach, Plan, Protocol, Release, Rollout, Route, Timeouts,
 };
 
 use super::facts::{Body, RequestFacts};
@@ -64,10 +64,12 @@ fn backend(version: &str) -> Backend {
             digest: Digest(format!("digest-{version}").into()),
         }),
         endpoints: vec![Endpoint {
+            is_https: false,
             host: "127.0.0.1".into(),
             port: 9001,
         }],
         protocol: Protocol::Auto,
+        tls: None,
     }
 }
 
@@ -75,11 +77,15 @@ fn backend(version: &str) -> Backend {
 pub(crate) fn config(routes: impl IntoIterator<Item = Route>) -> Config {
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Config {
-        listeners: vec![anywhere],
+        listeners: vec![Listener {
+            address: anywhere,
+            tls: None,
+        }],
         admin: Admin {
             address: anywhere,
             token_file: None,
             token: None,
+            tls: None,
         },
         probe: None,
         state: "state".into(),

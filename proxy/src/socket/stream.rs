@@ -19,7 +19,6 @@ pub(crate) enum Stream {
     /// Bytes as they are.
     Plain(Socket),
     /// TLS, after its handshake.
-    #[expect(dead_code, reason = "nobody shakes hands yet")]
     Tls(Box<TlsStream<Socket>>),
 }
 
@@ -38,7 +37,6 @@ impl Stream {
     }
 
     /// The protocol that both ends agreed on in the handshake (ALPN).
-    #[expect(dead_code, reason = "nobody shakes hands yet")]
     pub(crate) fn agreed_protocol(&self) -> Option<&[u8]> {
         self.tls()?.alpn_protocol()
     }

@@ -7,12 +7,14 @@ use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serin_config::model::Endpoint;
+use serin_config::tls::ClientTls;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::error::Failure;
 use crate::exchange::Upload;
 use crate::socket::{Probe, Socket, Stream};
+use crate::tls;
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +51,10 @@ const READ_BUFFER: usize = 256 * 1024;
 /// Opens an HTTP/1.1 connection.
 pub(crate) async fn http1(
     endpoint: &Endpoint,
+    tls: Option<&ClientTls>,
     limit: Duration,
 ) -> Result<(http1::SendRequest<Upload>, Probe), Failure> {
-    let stream = connect(endpoint, limit).await?;
+    let stream = connect(endpoint, tls, Wire::Http1, limit).await?;
     let probe = stream.probe();
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER)
@@ -69,9 +72,10 @@ pub(crate) async fn http1(
 /// Opens an HTTP/2 connection.
 pub(crate) async fn http2(
     endpoint: &Endpoint,
+    tls: Option<&ClientTls>,
     limit: Duration,
 ) -> Result<http2::SendRequest<Upload>, Failure> {
-    let stream = connect(endpoint, limit).await?;
+    let stream = connect(endpoint, tls, Wire::Http2, limit).await?;
     let (sender, connection) = http2::Builder::new(SameThread)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -90,15 +94,26 @@ pub(crate) async fn http2(
     Ok(sender)
 }
 
-/// Opens a connection. Names are looked up at every connect, and all their addresses tried in turn.
-pub(super) async fn connect(endpoint: &Endpoint, limit: Duration) -> Result<Stream, Failure> {
-    let connecting = TcpStream::connect((endpoint.host.as_str(), endpoint.port));
-    let stream = timeout(limit, connecting)
+/// Opens a stream to an endpoint, within this time; a handshake is part of it. Names are looked up at every
+/// connect, and all their addresses tried in turn.
+pub(crate) async fn connect(
+    endpoint: &Endpoint,
+    tls: Option<&ClientTls>,
+    wire: Wire,
+    limit: Duration,
+) -> Result<Stream, Failure> {
+    let connecting = async {
+        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+        let socket = Socket::new(stream)?;
+        match tls {
+            Some(tls) if endpoint.is_https => tls::connect(socket, endpoint, tls, wire).await,
+            _ => Ok(Stream::Plain(socket)),
+        }
+    };
+    timeout(limit, connecting)
         .await
         .map_err(|_| Failure::ConnectLate)?
-        .map_err(of_connect)?;
-    let socket = Socket::new(stream).map_err(of_connect)?;
-    Ok(Stream::Plain(socket))
+        .map_err(of_connect)
 }
 
 fn of_connect(error: io::Error) -> Failure {

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use super::pool::Booking;
-use super::{IDLE_LIMIT, MAX_IDLE, dial};
+use super::{IDLE_LIMIT, MAX_IDLE, Wire};
 use crate::error::Failure;
 use crate::socket::Stream;
 
@@ -62,7 +62,7 @@ impl Booking {
 
     /// A new connection.
     pub(crate) async fn new_line(self, limit: Duration) -> Result<Line, Failure> {
-        let stream = dial::connect(self.endpoint(), limit).await?;
+        let stream = self.upstream().open(Wire::Http1, limit).await?;
         Ok(Line {
             booking: self,
             stream,

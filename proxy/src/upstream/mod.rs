@@ -40,15 +40,15 @@ impl Upstreams {
         let endpoints = backend.endpoints.as_slice();
         let upstream = match endpoints {
             [] => return None,
-            [only] => self.upstream(only),
+            [only] => self.upstream(only, backend),
             several => {
                 let count = several.len() as u64;
                 let draw = dice.draw();
                 // Two different ones: the second is any of the others.
                 let first = (draw >> 32) % count;
                 let second = (first + 1 + (draw & 0xffff_ffff) % (count - 1)) % count;
-                let first = self.upstream(several.get(first as usize)?);
-                let second = self.upstream(several.get(second as usize)?);
+                let first = self.upstream(several.get(first as usize)?, backend);
+                let second = self.upstream(several.get(second as usize)?, backend);
                 if second.outstanding() < first.outstanding() {
                     second
                 } else {
@@ -79,11 +79,15 @@ impl Upstreams {
         }
     }
 
-    fn upstream(&self, endpoint: &Endpoint) -> Rc<Upstream> {
-        if let Some(known) = self.known.borrow().get(endpoint) {
+    /// One that is to be recognised differently, after a reload, is another one.
+    fn upstream(&self, endpoint: &Endpoint, backend: &Backend) -> Rc<Upstream> {
+        let tls = backend.tls.as_ref();
+        if let Some(known) = self.known.borrow().get(endpoint)
+            && known.is_secured_by(tls)
+        {
             return Rc::clone(known);
         }
-        let upstream = Rc::new(Upstream::new(endpoint.clone()));
+        let upstream = Rc::new(Upstream::new(endpoint.clone(), tls.cloned()));
         let mut known = self.known.borrow_mut();
         known.insert(endpoint.clone(), Rc::clone(&upstream));
         upstream

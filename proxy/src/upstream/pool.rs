@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
 use hyper::client::conn::{http1, http2};
 use serin_config::model::Endpoint;
+use serin_config::tls::ClientTls;
 
 use super::dial::{self, Wire};
 use super::lease::{Connection, Lease};
@@ -19,13 +20,14 @@ use super::line::Resting;
 use super::{IDLE_LIMIT, MAX_IDLE};
 use crate::error::Failure;
 use crate::exchange::Upload;
-use crate::socket::Probe;
+use crate::socket::{Probe, Stream};
 
 type SharedHttp2 = Shared<LocalBoxFuture<'static, Result<http2::SendRequest<Upload>, Rc<Failure>>>>;
 
 /// One endpoint.
 pub(crate) struct Upstream {
     endpoint: Endpoint,
+    tls: Option<ClientTls>,
     outstanding: Cell<usize>,
     /// The longest idle first.
     idle: RefCell<Vec<Idle>>,
@@ -44,9 +46,10 @@ struct Idle {
 pub(crate) struct Booking(Rc<Upstream>);
 
 impl Upstream {
-    pub(super) fn new(endpoint: Endpoint) -> Self {
+    pub(super) fn new(endpoint: Endpoint, tls: Option<ClientTls>) -> Self {
         Self {
             endpoint,
+            tls,
             outstanding: Cell::new(0),
             idle: RefCell::default(),
             resting: Resting::default(),
@@ -54,9 +57,19 @@ impl Upstream {
         }
     }
 
+    /// Whether the endpoint is to be recognised like this.
+    pub(super) fn is_secured_by(&self, tls: Option<&ClientTls>) -> bool {
+        self.tls.as_ref() == tls
+    }
+
     /// Exchanges in flight.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding.get()
+    }
+
+    /// A new connection.
+    pub(super) async fn open(&self, wire: Wire, limit: Duration) -> Result<Stream, Failure> {
+        dial::connect(&self.endpoint, self.tls.as_ref(), wire, limit).await
     }
 
     /// Connections on which we speak HTTP/1.1 ourselves.
@@ -123,8 +136,11 @@ impl Upstream {
         if let Some(open) = usable {
             return open.clone();
         }
-        let endpoint = self.endpoint.clone();
-        let dialing = async move { dial::http2(&endpoint, limit).await.map_err(Rc::new) };
+        let (endpoint, tls) = (self.endpoint.clone(), self.tls.clone());
+        let dialing = async move {
+            let dialing = dial::http2(&endpoint, tls.as_ref(), limit);
+            dialing.await.map_err(Rc::new)
+        };
         let dialing = dialing.boxed_local().shared();
         *slot = Some(dialing.clone());
         dialing
@@ -159,7 +175,7 @@ impl Booking {
                 let is_reused = idle.is_some();
                 let (sender, probe) = match idle {
                     Some(idle) => (idle.sender, idle.probe),
-                    None => dial::http1(&self.0.endpoint, limit).await?,
+                    None => dial::http1(&self.0.endpoint, self.0.tls.as_ref(), limit).await?,
                 };
                 let connection = Connection::Http1 { sender, probe };
                 Ok(Lease::new(self, connection, is_reused))

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on should fail where it stands"
 )]
 
+mod authority;
 mod deadlines;
 mod descriptors;
 mod forwarding;
@@ -18,3 +19,4 @@ mod sins;
 mod streaming;
 mod strict;
 mod support;
+mod tls;

@@ -21,7 +21,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serin_config::model::{
     Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, Guardrail, KeyFallback, KeySource,
-    Limits, Margin, Match, Metric, OnBreach, Plan, Protocol, Release, Rollout, Route, Timeouts,
+    Limits, Listener, Margin, Match, Metric, OnBreach, Plan, Protocol, Release, Rollout, Route,
+    Timeouts,
 };
 use serin_proxy::{Clock, DataPlane};
 use serin_stats::snapshot::{Arm, ArmCounts, Outcome, Snapshot};
@@ -144,10 +145,12 @@ pub(crate) fn backend(address: SocketAddr, version: &str) -> Backend {
             digest: Digest(format!("digest-{version}").into()),
         }),
         endpoints: vec![Endpoint {
+            is_https: false,
             host: address.ip().to_string(),
             port: address.port(),
         }],
         protocol: Protocol::Auto,
+        tls: None,
     }
 }
 
@@ -203,11 +206,15 @@ pub(crate) fn rollout(baseline: SocketAddr, canary: SocketAddr) -> Route {
 
 pub(crate) fn config(routes: Vec<Route>) -> Config {
     Config {
-        listeners: vec!["127.0.0.1:0".parse().unwrap()],
+        listeners: vec![Listener {
+            address: "127.0.0.1:0".parse().unwrap(),
+            tls: None,
+        }],
         admin: Admin {
             address: "127.0.0.1:0".parse().unwrap(),
             token_file: None,
             token: None,
+            tls: None,
         },
         probe: None,
         state: PathBuf::new(),

@@ -47,12 +47,14 @@ fn process(config: &Config) -> Table {
     let mut table = Table::new(&[("process", Align::Left), ("", Align::Left)]);
     let listeners: Vec<_> = config.listeners.iter().map(ToString::to_string).collect();
     table.row(["listen".into(), listeners.join(", ")]);
-    let token = if config.admin.token.is_some() {
+    let admin = &config.admin;
+    let token = if admin.token.is_some() {
         " (token)"
     } else {
         ""
     };
-    table.row(["admin".into(), format!("{}{token}", config.admin.address)]);
+    let tls = if admin.tls.is_some() { " (TLS)" } else { "" };
+    table.row(["admin".into(), format!("{}{tls}{token}", admin.address)]);
     if let Some(probe) = config.probe {
         table.row(["probe".into(), probe.to_string()]);
     }

@@ -79,6 +79,7 @@ impl Stage {
             .ok_or_else(|| Failure::no("the admin API does not listen"))?;
         let client = AdminClient::new(&AdminOptions {
             admin: admin_url.clone(),
+            admin_ca: None,
             token_file: None,
         })?;
         Ok(Self {

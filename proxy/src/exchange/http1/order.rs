@@ -141,8 +141,8 @@ fn order<'d>(
     let host = if head.authority.is_empty() {
         // Of the endpoint itself, for clients too old to name one.
         let endpoint = backend.endpoints.first().ok_or_else(Failure::no_endpoint)?;
-        own_name = endpoint.to_string();
-        own_name.trim_start_matches("http://")
+        own_name = endpoint.authority();
+        own_name.as_str()
     } else {
         head.authority
     };
