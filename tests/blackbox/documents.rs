@@ -55,6 +55,53 @@ async fn verbs_in_the_readme_exist() {
     }
 }
 
+/// What somebody types at night: no command in the documents ends with "unrecognized".
+#[tokio::test]
+async fn commands_in_the_documents_are_understood() {
+    let mut seen = 0;
+    for name in ["docs/concepts.md", "docs/runbooks/rolled-back.md"] {
+        let page = document(name);
+        let spans = page.split('`').filter(|span| !span.contains('\n'));
+        let typed = page.lines().filter_map(|line| line.strip_prefix("$ "));
+        for line in spans.chain(typed) {
+            let Some(words) = line.strip_prefix("serin ") else {
+                continue;
+            };
+            let mut asked = command();
+            // Without the sentence in quotes. Help is printed only when what stands before it is understood.
+            let (plain, _) = words.split_once(" --reason \"").unwrap_or((words, ""));
+            asked.args(plain.split_whitespace()).arg("--help");
+            let said = run(asked).await;
+            assert_eq!(said.code, Some(0), "{name}: serin {words}: {}", said.err);
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "{seen}");
+}
+
+#[test]
+fn links_between_the_documents_lead_somewhere() {
+    for name in [
+        "README.md",
+        "docs/concepts.md",
+        "docs/configuration.md",
+        "docs/runbooks/rolled-back.md",
+        "examples/mlserver/README.md",
+    ] {
+        let page = document(name);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let targets = page
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let file = target.split('#').next().unwrap();
+            let path = folder.parent().unwrap().join(file);
+            assert!(path.exists(), "{name} links to {target}");
+        }
+    }
+}
+
 #[test]
 fn the_table_of_phases_and_events_is_the_one_in_the_code() {
     let page = document("ARCHITECTURE.md");
