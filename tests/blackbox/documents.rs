@@ -102,6 +102,60 @@ fn links_between_the_documents_lead_somewhere() {
     }
 }
 
+/// Each row of the table names a constant; its value is the bound in the row.
+#[test]
+fn the_fixed_bounds_are_the_ones_in_the_code() {
+    let page = document("docs/configuration.md");
+    let (_, table) = page.split_once("## Bounds that are not keys").unwrap();
+    let rows = table.lines().filter(|line| line.contains("](../"));
+    let mut checked = 0;
+    for row in rows {
+        let (_, link) = row.split_once("](../").unwrap();
+        let (file, rest) = link.split_once(')').unwrap();
+        let name = rest.split('`').nth(1).unwrap();
+        let source = document(file);
+        let definition = source
+            .lines()
+            .find(|line| line.contains(&format!("const {name}: ")))
+            .unwrap_or_else(|| panic!("{file} has no {name}"));
+        let (_, value) = definition.split_once(" = ").unwrap();
+        let stated = row.split(" | ").nth(1).unwrap();
+        // A constant in milliseconds, a page in days.
+        let unit = if name.ends_with("_MS") { 1_000 } else { 1 };
+        assert_eq!(stated_bound(stated) * unit, product(value), "{row}");
+        checked += 1;
+    }
+    assert!(checked > 25, "{checked}");
+}
+
+/// "16 KiB", "60 s", "10,000".
+fn stated_bound(text: &str) -> u64 {
+    let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+    let unit = match unit {
+        "" | "s" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "d" => 86_400,
+        other => panic!("unit {other}"),
+    };
+    number.replace(',', "").parse::<u64>().unwrap() * unit
+}
+
+/// `16 * 1024;`, `1 << 20;`, `Duration::from_secs(60);`.
+fn product(code: &str) -> u64 {
+    let code = code.trim_end_matches(';').trim_end_matches(')');
+    let code = code.replace("Duration::from_secs(", "").replace('_', "");
+    let number = |text: &str| {
+        text.trim()
+            .parse::<u64>()
+            .unwrap_or_else(|_| panic!("{text}"))
+    };
+    match code.split_once("<<") {
+        Some((base, shift)) => number(base) << number(shift),
+        None => code.split('*').map(number).product(),
+    }
+}
+
 #[test]
 fn the_table_of_phases_and_events_is_the_one_in_the_code() {
     let page = document("ARCHITECTURE.md");
