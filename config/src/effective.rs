@@ -7,8 +7,8 @@ use rustls::pki_types::ServerName;
 use serde_json::{Map, Value, json};
 
 use crate::model::{
-    Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Listener, Match, Metric, OnBreach,
-    Plan, Protocol, Rollout, Route, Step,
+    Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Listener, Match, Method,
+    MetricKind, OnBreach, Plan, Protocol, Rollout, Route, Step,
 };
 use crate::tls::{ClientTls, ServerTls};
 use crate::units::{format_duration, format_percent, format_points, format_size};
@@ -145,6 +145,10 @@ fn rollout(rollout: &Rollout) -> Value {
         Plan::Manual(weight) => (None, Some(format_percent(*weight))),
     };
     let analysis = &rollout.analysis;
+    let (method, at_samples) = match analysis.method {
+        Method::Sequential => ("sequential", None),
+        Method::FixedHorizon { at_samples } => ("fixed_horizon", Some(at_samples)),
+    };
     json!({
         "steps": steps,
         "weight": weight,
@@ -152,12 +156,13 @@ fn rollout(rollout: &Rollout) -> Value {
         "analysis": {
             "interval": format_duration(analysis.interval),
             "alpha": analysis.alpha,
-            "method": "sequential",
+            "method": method,
+            "at_samples": at_samples,
             "warmup": format_duration(analysis.warmup),
         },
         "on_breach": on_breach(rollout.on_breach),
         "on_no_data": "hold",
-        "on_sample_ratio_mismatch": "hold",
+        "on_sample_ratio_mismatch": on_breach(rollout.on_sample_ratio_mismatch),
     })
 }
 
@@ -175,12 +180,12 @@ fn step(step: &Step) -> Value {
 
 fn guardrail(guardrail: &Guardrail) -> Value {
     let absolute = guardrail.max_increase.absolute;
-    let (max_increase, max) = match guardrail.metric {
-        Metric::ErrorRate => (
+    let (max_increase, max) = match guardrail.metric.kind() {
+        MetricKind::Rate => (
             json!(format_points(absolute.unwrap_or_default())),
             guardrail.max.map(format_percent),
         ),
-        Metric::LatencyP95 => {
+        MetricKind::Latency { .. } => {
             let absolute = absolute.map(milliseconds);
             let relative = guardrail.max_increase.relative.map(format_percent);
             let both: Vec<String> = absolute.into_iter().chain(relative).collect();

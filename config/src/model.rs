@@ -288,6 +288,13 @@ pub struct Rollout {
     pub analysis: Analysis,
     /// What a breach does, unless a guardrail says otherwise.
     pub on_breach: OnBreach,
+    /// What it does when users do not arrive in the declared proportion.
+    #[serde(default = "hold")]
+    pub on_sample_ratio_mismatch: OnBreach,
+}
+
+const fn hold() -> OnBreach {
+    OnBreach::Hold
 }
 
 /// Automatic ramp, or a weight that operators edit.
@@ -341,18 +348,79 @@ pub struct Guardrail {
 pub enum Metric {
     /// Share of requests that failed.
     ErrorRate,
+    /// Share of requests that the upstream refused with a 4xx.
+    RejectedRate,
+    /// Share of requests whose client left first.
+    AbortedRate,
+    /// Median of the whole response's time.
+    LatencyP50,
+    /// 90th percentile of the whole response's time.
+    LatencyP90,
     /// 95th percentile of the whole response's time.
     LatencyP95,
+    /// 99th percentile of the whole response's time.
+    LatencyP99,
+    /// 95th percentile of the time to the first byte.
+    TtftP95,
+}
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MetricKind {
+    /// A share of requests.
+    Rate,
+    /// A quantile of a time in milliseconds.
+    Latency {
+        /// Which, in (0, 1).
+        quantile: f64,
+    },
 }
 
 impl Metric {
+    /// All of them, in the order of the reference.
+    pub const ALL: [Self; 8] = [
+        Self::ErrorRate,
+        Self::RejectedRate,
+        Self::AbortedRate,
+        Self::LatencyP50,
+        Self::LatencyP90,
+        Self::LatencyP95,
+        Self::LatencyP99,
+        Self::TtftP95,
+    ];
+
     /// Its name in the config, in JSON and in labels.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::ErrorRate => "error_rate",
+            Self::RejectedRate => "rejected_rate",
+            Self::AbortedRate => "aborted_rate",
+            Self::LatencyP50 => "latency_p50",
+            Self::LatencyP90 => "latency_p90",
             Self::LatencyP95 => "latency_p95",
+            Self::LatencyP99 => "latency_p99",
+            Self::TtftP95 => "ttft_p95",
         }
+    }
+
+    /// What kind of number it is.
+    #[must_use]
+    pub const fn kind(self) -> MetricKind {
+        let quantile = match self {
+            Self::ErrorRate | Self::RejectedRate | Self::AbortedRate => return MetricKind::Rate,
+            Self::LatencyP50 => 0.50,
+            Self::LatencyP90 => 0.90,
+            Self::LatencyP95 | Self::TtftP95 => 0.95,
+            Self::LatencyP99 => 0.99,
+        };
+        MetricKind::Latency { quantile }
+    }
+
+    /// Whether it is a share of requests.
+    #[must_use]
+    pub const fn is_rate(self) -> bool {
+        matches!(self.kind(), MetricKind::Rate)
     }
 }
 
@@ -385,8 +453,25 @@ pub struct Analysis {
     pub interval: Duration,
     /// Chance of rolling back a harmless canary, over a whole rollout.
     pub alpha: f64,
+    /// When and by what the guardrails are decided.
+    #[serde(default)]
+    pub method: Method,
     /// After each step-up: latency is left out.
     pub warmup: Duration,
+}
+
+/// When and by what the guardrails are decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// At every look, by tests that may be watched.
+    #[default]
+    Sequential,
+    /// Once, by the classic tests, when the canary has answered this many requests.
+    FixedHorizon {
+        /// At least 1.
+        at_samples: u64,
+    },
 }
 
 /// What a breach does.

@@ -65,6 +65,12 @@ fn valid(schema: &Value, value: &Value) -> bool {
                 .count()
                 == 1
         }
+        "anyOf" => rule
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|rule| valid(rule, value)),
+        "not" => !valid(rule, value),
         "enum" => rule.as_array().unwrap().contains(value),
         "const" => rule == value,
         "pattern" => value
@@ -241,7 +247,7 @@ fn schema_and_reader_agree() {
         (format!("{latency}.max_decrease"), json!("5%"), false),
         (
             "routes.0.rollout.guardrails.0".to_owned(),
-            json!({"ttft_p95": {}}),
+            json!({"tokens_p95": {}}),
             false,
         ),
         (
@@ -263,6 +269,31 @@ fn schema_and_reader_agree() {
             "routes.0.rollout.analysis.method".to_owned(),
             json!("fixed_horizon"),
             false,
+        ),
+        (
+            "routes.0.rollout.analysis".to_owned(),
+            json!({"method": "fixed_horizon", "at_samples": 10_000}),
+            true,
+        ),
+        (
+            "routes.0.rollout.analysis.at_samples".to_owned(),
+            json!(10_000),
+            false,
+        ),
+        (
+            "routes.0.rollout.on_sample_ratio_mismatch".to_owned(),
+            json!("warn"),
+            true,
+        ),
+        (
+            "routes.0.rollout.guardrails".to_owned(),
+            json!([
+                {"rejected_rate": {"max_increase": "2pp"}},
+                {"aborted_rate": {}},
+                {"latency_p99": {"max_increase": ["100ms", "20%"], "max": "2s"}},
+                {"ttft_p95": {"max_increase": "50%", "dry_run": true}},
+            ]),
+            true,
         ),
         (
             "routes.0.rollout.on_no_data".to_owned(),

@@ -8,6 +8,7 @@ mod abort;
 mod approve;
 mod check;
 mod demo;
+mod explain;
 mod failure;
 mod history;
 mod operate;
@@ -20,6 +21,7 @@ mod schema;
 mod set_weight;
 mod simulate;
 mod status;
+mod undo;
 
 pub(crate) use failure::{Answer, Failure, exit_code};
 
@@ -60,9 +62,11 @@ enum Verb {
     Resume(resume::Resume),
     Abort(abort::Abort),
     Retry(retry::Retry),
+    Undo(undo::Undo),
     SetWeight(set_weight::SetWeight),
     Approve(approve::Approve),
     History(history::History),
+    Explain(explain::Explain),
 }
 
 impl Cli {
@@ -81,9 +85,11 @@ impl Cli {
             Verb::Resume(verb) => verb.run(admin).await,
             Verb::Abort(verb) => verb.run(admin).await,
             Verb::Retry(verb) => verb.run(admin).await,
+            Verb::Undo(verb) => verb.run(admin).await,
             Verb::SetWeight(verb) => verb.run(admin).await,
             Verb::Approve(verb) => verb.run(admin).await,
             Verb::History(verb) => verb.run(admin).await,
+            Verb::Explain(verb) => verb.run(admin).await,
         }
     }
 }
@@ -112,8 +118,7 @@ mod tests {
     fn wrong_usage_exits_2() {
         for words in [
             "serin",
-            "serin explain digits",
-            "serin undo digits",
+            "serin explain digits x",
             "serin stauts",
             "serin status --output yaml",
             "serin set-weight",

@@ -16,6 +16,8 @@ mod documents;
 #[cfg(test)]
 mod drain;
 #[cfg(test)]
+mod explain;
+#[cfg(test)]
 mod gate;
 #[cfg(test)]
 mod latch;

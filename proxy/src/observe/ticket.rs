@@ -48,6 +48,7 @@ impl Ticket {
             Some(_) => assignment.arm(entry.stage.split().share),
             None => Arm::Baseline,
         };
+        entry.stage.see(arm, assignment.slot);
         Self {
             entry,
             worker,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serin_config::model::{
     Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, KeyFallback, KeySource, Limits,
-    Listener, Match, OnBreach, Plan, Protocol, Release, Rollout, Route, Timeouts,
+    Listener, Match, Method, OnBreach, Plan, Protocol, Release, Rollout, Route, Timeouts,
 };
 
 use super::facts::{Body, RequestFacts};
@@ -48,9 +48,11 @@ pub(crate) fn rollout_route(name: &str) -> Route {
             analysis: Analysis {
                 interval: Duration::from_secs(5),
                 alpha: 0.05,
+                method: Method::Sequential,
                 warmup: Duration::from_secs(60),
             },
             on_breach: OnBreach::Rollback,
+            on_sample_ratio_mismatch: OnBreach::Hold,
         }),
         ..plain_route(name)
     }

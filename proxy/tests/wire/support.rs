@@ -21,8 +21,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serin_config::model::{
     Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, Guardrail, KeyFallback, KeySource,
-    Limits, Listener, Margin, Match, Metric, OnBreach, Plan, Protocol, Release, Rollout, Route,
-    Timeouts,
+    Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan, Protocol, Release, Rollout,
+    Route, Timeouts,
 };
 use serin_proxy::{Clock, DataPlane};
 use serin_stats::snapshot::{Arm, ArmCounts, Outcome, Snapshot};
@@ -196,9 +196,11 @@ pub(crate) fn rollout(baseline: SocketAddr, canary: SocketAddr) -> Route {
             analysis: Analysis {
                 interval: Duration::from_secs(5),
                 alpha: 0.05,
+                method: Method::Sequential,
                 warmup: Duration::ZERO,
             },
             on_breach: OnBreach::Rollback,
+            on_sample_ratio_mismatch: OnBreach::Hold,
         }),
         ..route(baseline)
     }
