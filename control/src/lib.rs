@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod analysis;
+pub mod forecast;
 pub mod journal;
 pub mod rollout;
 pub mod runtime;

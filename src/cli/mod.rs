@@ -13,6 +13,7 @@ mod failure;
 mod history;
 mod operate;
 mod pause;
+mod plan;
 mod promote;
 mod resume;
 mod retry;
@@ -54,6 +55,7 @@ enum Verb {
     Run(run::Run),
     Demo(demo::Demo),
     Check(check::Check),
+    Plan(plan::Plan),
     Simulate(simulate::Simulate),
     Schema(schema::Schema),
     Status(status::StatusVerb),
@@ -77,6 +79,7 @@ impl Cli {
             Verb::Run(verb) => verb.run().await,
             Verb::Demo(verb) => verb.run().await,
             Verb::Check(verb) => verb.run(),
+            Verb::Plan(verb) => verb.run(),
             Verb::Simulate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
             Verb::Status(verb) => verb.run(admin).await,

@@ -17,7 +17,7 @@ pub(super) const SECOND: u64 = 1_000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
 
 /// A step of one minute.
-pub(super) fn at(weight: f64) -> Step {
+pub(crate) fn at(weight: f64) -> Step {
     Step {
         weight,
         min_duration: Duration::from_mins(1),
@@ -76,7 +76,7 @@ pub(super) fn spec(plan: Plan) -> RolloutSpec {
     }
 }
 
-pub(super) fn steps(steps: &[Step]) -> RolloutSpec {
+pub(crate) fn steps(steps: &[Step]) -> RolloutSpec {
     spec(Plan::Steps(steps.to_vec()))
 }
 
