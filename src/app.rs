@@ -20,6 +20,7 @@ use serin_config::{Diagnostics, Loaded};
 use serin_control::NowMs;
 use serin_control::runtime::{Controller, Options, Reload};
 use serin_proxy::{BindError, Clock, DataPlane};
+use serin_stats::metrics::Page;
 use serin_stats::snapshot::Snapshot;
 use serin_stats::split::Split;
 use tokio::sync::Notify;
@@ -168,8 +169,8 @@ impl serin_control::DataPlane for Seam {
         self.0.install(config, splits);
     }
 
-    fn render_metrics(&self, out: &mut String) {
-        self.0.render_metrics(out);
+    fn metrics(&self, page: &mut Page) {
+        self.0.metrics(page);
     }
 
     fn in_flight(&self) -> usize {

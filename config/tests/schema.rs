@@ -151,6 +151,21 @@ fn schema_and_reader_agree() {
         ("limits.max_body".to_owned(), json!("1M"), false),
         ("limits.max_connections".to_owned(), json!("20000"), false),
         ("telemetry".to_owned(), json!({}), false),
+        ("telemetry.trace_sample".to_owned(), json!("100%"), true),
+        ("telemetry.trace_sample".to_owned(), json!(0.01), false),
+        ("telemetry.otlp.protocol".to_owned(), json!("http"), true),
+        ("telemetry.otlp.protocol".to_owned(), json!("json"), false),
+        (
+            "telemetry.otlp.endpoint".to_owned(),
+            json!("http://[::1]:4317"),
+            true,
+        ),
+        (
+            "telemetry.otlp.endpoint".to_owned(),
+            json!("https://c"),
+            false,
+        ),
+        ("telemetry.otlp.interval".to_owned(), json!(10), false),
         ("routes".to_owned(), json!([]), false),
         ("routes.0.name".to_owned(), json!("a b"), false),
         (
