@@ -31,4 +31,6 @@ mod standby;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod verbs;

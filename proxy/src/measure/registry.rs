@@ -113,17 +113,15 @@ impl Measurements {
                 requests.add(&labels, totals.outcome(outcome));
             }
         }
-        let durations: [(_, fn(&ArmTotals) -> &Durations); 2] = [
-            (&names::SERVER_DURATION, |totals| &totals.server),
-            (&names::CLIENT_DURATION, |totals| &totals.client),
-        ];
-        for (metric, read) in durations {
+        let mut write = |metric, read: fn(&ArmTotals) -> &Durations| {
             let family = page.family(metric);
             for (route, arm, totals) in &totals {
                 let labels = [(label::ARM, arm.name()), (label::ROUTE, route.as_str())];
                 family.add(&labels, read(totals).to_buckets());
             }
-        }
+        };
+        write(&names::SERVER_DURATION, |totals| &totals.server);
+        write(&names::CLIENT_DURATION, |totals| &totals.client);
     }
 
     /// Every route's totals by arm, the canary's only where there is one.

@@ -113,7 +113,7 @@ impl DurationsCell {
     fn count(&self, seconds: f64) {
         let at = BOUNDS_S.partition_point(|&bound| bound < seconds);
         // A float to integer cast saturates, and takes NaN for zero.
-        add(&self.sum_us, (seconds * 1e6) as u64);
+        add(&self.sum_us, (seconds * 1e6).round() as u64);
         if let Some(bucket) = self.buckets.get(at) {
             add(bucket, 1);
         }

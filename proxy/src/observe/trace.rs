@@ -276,3 +276,20 @@ fn release(entry: &RouteEntry, arm: Arm) -> Option<&str> {
     let release = backend?.release.as_ref()?;
     Some(&release.digest.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configured_share_is_drawn() {
+        let identity = Identity::default();
+        let drawn = |sampling: Sampling| (0..4000).filter(|_| sampling.draws(&identity)).count();
+        assert_eq!(drawn(Sampling::default()), 0);
+        assert_eq!(drawn(Sampling::of(0.0)), 0);
+        assert_eq!(drawn(Sampling::of(1.0)), 4000);
+        // 1000 expected; ten standard deviations.
+        let quarter = drawn(Sampling::of(0.25));
+        assert!((726..1274).contains(&quarter), "{quarter}");
+    }
+}
