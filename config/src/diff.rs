@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::model::{Backend, Config, Route};
+use crate::model::{Backend, Config, Otlp, Route};
 use crate::tls::ServerTls;
 
 /// The difference between the configuration in force and a new one.
@@ -103,6 +103,7 @@ impl Diff {
                 ("probe", old.probe != new.probe),
                 ("state", old.state != new.state),
                 ("workers", old.workers != new.workers),
+                ("telemetry", reporting(old) != reporting(new)),
             ]),
             global: named(&[
                 ("admin token", old.admin.token != new.admin.token),
@@ -112,6 +113,7 @@ impl Diff {
                     addresses(old) == addresses(new) && listen_tls(old) != listen_tls(new),
                 ),
                 ("limits", old.limits != new.limits),
+                ("trace_sample", sample(old) != sample(new)),
             ]),
             added: missing(new, old),
             removed: missing(old, new),
@@ -135,6 +137,17 @@ fn addresses(config: &Config) -> Vec<SocketAddr> {
 fn listen_tls(config: &Config) -> Vec<Option<&ServerTls>> {
     let listeners = config.listeners.iter();
     listeners.map(|listener| listener.tls.as_ref()).collect()
+}
+
+/// Where telemetry goes and in whose name.
+fn reporting(config: &Config) -> Option<(&Otlp, &str)> {
+    let telemetry = config.telemetry.as_ref()?;
+    Some((&telemetry.otlp, &telemetry.service_name))
+}
+
+/// How many requests are traced, where telemetry goes anywhere.
+fn sample(config: &Config) -> Option<f64> {
+    Some(config.telemetry.as_ref()?.trace_sample)
 }
 
 /// The names of what differs.
@@ -276,6 +289,13 @@ routes:
             (
                 &[("listen", "limits: {drain: 1s}\nlisten")],
                 "limits changed",
+            ),
+            (
+                &[(
+                    "listen",
+                    "telemetry: {otlp: {endpoint: \"http://c\"}}\nlisten",
+                )],
+                "trace_sample changed; needs a restart to take effect: telemetry",
             ),
             (
                 &[

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{
     Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Listener, Match, Method,
-    MetricKind, OnBreach, Plan, Protocol, Rollout, Route, Step,
+    MetricKind, OnBreach, OtlpProtocol, Plan, Protocol, Rollout, Route, Step, Telemetry,
 };
 use crate::tls::{ClientTls, ServerTls};
 use crate::units::{format_duration, format_percent, format_points, format_size};
@@ -42,6 +42,7 @@ pub fn effective(config: &Config) -> Value {
             "max_buffered_body": format_size(limits.max_buffered_body as u64),
             "drain": format_duration(limits.drain),
         },
+        "telemetry": config.telemetry.as_ref().map(telemetry),
         "routes": config.routes.iter().map(|each| route(each)).collect::<Vec<_>>(),
     }))
 }
@@ -62,6 +63,23 @@ fn server_tls(tls: &ServerTls) -> Value {
 fn client_tls(tls: &ClientTls) -> Value {
     let name = tls.server_name.as_ref().map(ServerName::to_str);
     json!({"ca": tls.ca, "cert": tls.cert, "key": tls.key, "server_name": name})
+}
+
+fn telemetry(telemetry: &Telemetry) -> Value {
+    let otlp = &telemetry.otlp;
+    json!({
+        "otlp": {
+            "endpoint": otlp.endpoint.to_string(),
+            "protocol": match otlp.protocol {
+                OtlpProtocol::Grpc => "grpc",
+                OtlpProtocol::Http => "http",
+            },
+            "headers_file": otlp.headers_file,
+            "interval": format_duration(otlp.interval),
+        },
+        "trace_sample": format_percent(telemetry.trace_sample),
+        "service_name": telemetry.service_name,
+    })
 }
 
 fn route(route: &Route) -> Value {

@@ -29,6 +29,8 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// Bounds on what clients may do.
     pub limits: Limits,
+    /// Where metrics and traces are sent, if anywhere.
+    pub telemetry: Option<Telemetry>,
     /// In order; the first match wins.
     pub routes: Vec<Arc<Route>>,
 }
@@ -101,6 +103,64 @@ pub struct Limits {
     pub max_buffered_body: usize,
     /// How long requests in flight may take to finish after SIGTERM.
     pub drain: Duration,
+}
+
+/// Metrics and traces for a collector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telemetry {
+    /// Where they are sent.
+    pub otlp: Otlp,
+    /// Share of requests that are traced, of those that no caller traces already: a fraction in [0, 1].
+    pub trace_sample: f64,
+    /// Who reports.
+    pub service_name: String,
+}
+
+/// An OTLP collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otlp {
+    /// Where it listens.
+    pub endpoint: Collector,
+    /// What it speaks.
+    pub protocol: OtlpProtocol,
+    /// File with headers that are sent along.
+    pub headers_file: Option<PathBuf>,
+    /// Read from that file when the config was loaded: lower-case names, and their values.
+    pub headers: Vec<(String, Secret)>,
+    /// Between two reports of the metrics.
+    pub interval: Duration,
+}
+
+/// `http://host:port`, and for OTLP over HTTP perhaps a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// Host name or IP address (IPv6 without brackets).
+    pub host: String,
+    /// Port; 4317 (gRPC) or 4318 (HTTP) when the URL has none.
+    pub port: u16,
+    /// What stands before `/v1/traces`; without `/` at its end, mostly empty.
+    pub path: String,
+}
+
+impl std::fmt::Display for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        let Self { host, port, path } = self;
+        write!(f, "http://{open}{host}{close}:{port}{path}")
+    }
+}
+
+/// What a collector speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// gRPC.
+    Grpc,
+    /// Protobuf over HTTP/1.1.
+    Http,
 }
 
 /// One route of the data plane.

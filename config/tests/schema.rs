@@ -157,6 +157,21 @@ fn schema_and_reader_agree() {
         ("limits.max_body".to_owned(), json!("1M"), false),
         ("limits.max_connections".to_owned(), json!("20000"), false),
         ("telemetry".to_owned(), json!({}), false),
+        ("telemetry.trace_sample".to_owned(), json!("100%"), true),
+        ("telemetry.trace_sample".to_owned(), json!(0.01), false),
+        ("telemetry.otlp.protocol".to_owned(), json!("http"), true),
+        ("telemetry.otlp.protocol".to_owned(), json!("json"), false),
+        (
+            "telemetry.otlp.endpoint".to_owned(),
+            json!("http://[::1]:4317"),
+            true,
+        ),
+        (
+            "telemetry.otlp.endpoint".to_owned(),
+            json!("https://c"),
+            false,
+        ),
+        ("telemetry.otlp.interval".to_owned(), json!(10), false),
         ("routes".to_owned(), json!([]), false),
         ("routes.0.name".to_owned(), json!("a b"), false),
         (
@@ -366,8 +381,10 @@ fn fill(schema: &Value, value: &mut Value) -> usize {
 /// What is in force, read back, is what is in force.
 #[test]
 fn the_effective_configuration_reads_back() {
-    let without_salt = SAMPLE.replace("    salt_file: ./salt\n", "");
-    for text in [without_salt.as_str(), MINIMAL] {
+    let without_files = SAMPLE
+        .replace("    salt_file: ./salt\n", "")
+        .replace(", headers_file: ./otlp-headers", "");
+    for text in [without_files.as_str(), MINIMAL] {
         let config =
             serin_config::parse(text, "serin.yaml").unwrap_or_else(|errors| panic!("{errors}"));
         let effective = serin_config::effective(&config);

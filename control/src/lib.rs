@@ -14,5 +14,6 @@ pub mod simulation;
 mod driver;
 mod port;
 
+pub use admin::meter::Meter;
 pub use port::{DataPlane, NowMs};
 pub use runtime::{Controller, Options, Reload, StartError};

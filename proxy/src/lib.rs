@@ -26,4 +26,6 @@ mod worker;
 
 pub use clock::Clock;
 pub use listener::BindError;
+pub use observe::trace::{SPANS, SpanLinks};
+pub use observe::traceparent::Traceparent;
 pub use plane::{DataPlane, Drained};

@@ -19,7 +19,7 @@ use crate::buffer::Buffers;
 use crate::connection::{self, Activity};
 use crate::gauge::{Gauges, Seat};
 use crate::identity::Identity;
-use crate::observe::Arrival;
+use crate::observe::{Arrival, SpanLinks};
 use crate::plane::{Phase, Rules, Shared, Signal};
 use crate::upstream::Upstreams;
 
@@ -145,6 +145,11 @@ impl Desk {
     /// A handshake with a client ended.
     pub(crate) fn shook_hands(&self, is_completed: bool) {
         self.shared.handshakes.count(is_completed);
+    }
+
+    /// Who collects spans, if anybody does.
+    pub(crate) fn span_links(&self) -> Option<&Arc<dyn SpanLinks>> {
+        self.shared.span_links.get()
     }
 
     fn gauges(&self) -> &Gauges {

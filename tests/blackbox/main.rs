@@ -37,6 +37,8 @@ mod standby;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod verbs;
 #[cfg(test)]
 mod workers;

@@ -34,7 +34,8 @@ impl Serin {
         Self::launch(command)
     }
 
-    fn launch(mut command: Command) -> Self {
+    /// Starts a prepared command, its output captured.
+    pub(crate) fn launch(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -45,6 +46,11 @@ impl Serin {
         follow(child.stdout.take().unwrap(), &log);
         follow(child.stderr.take().unwrap(), &log);
         Self { child, log }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Everything it printed so far.

@@ -47,7 +47,7 @@ impl Control {
                 })
             }
             Question::Config => Ok(Reply::Json(serin_config::effective(&self.config))),
-            Question::Metrics => Ok(Reply::Text(self.metrics())),
+            Question::Metrics => Ok(Reply::Metrics(self.metrics())),
         }
     }
 

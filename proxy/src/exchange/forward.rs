@@ -6,6 +6,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -21,6 +22,7 @@ use super::upload::{Upload, UploadState};
 use super::{Exchange, Refused, backend};
 use crate::error::Failure;
 use crate::observe::relay::Meaning;
+use crate::observe::traceparent::Traceparent;
 use crate::observe::{Patience, Relay, Ticket, grpc, outcome};
 use crate::upstream::{Booking, Lease, Unsent, Wire};
 
@@ -44,8 +46,10 @@ impl Exchange<'_> {
         ticket: Ticket,
     ) -> Result<Response<Relay>, Refused> {
         let client_version = head.version;
-        match self.ask(head, host, ahead, &ticket).await {
+        let mut ticket = ticket;
+        match self.ask(head, host, ahead, &mut ticket).await {
             Ok((response, question, lease)) => {
+                ticket.see_answer(response.status().as_u16());
                 Ok(self.relay(response, client_version, &question, lease, ticket))
             }
             Err(failure) => {
@@ -65,11 +69,12 @@ impl Exchange<'_> {
         mut head: Parts,
         host: Option<HeaderValue>,
         ahead: Ahead,
-        ticket: &Ticket,
+        ticket: &mut Ticket,
     ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
-        let entry = ticket.entry();
+        let entry = &Arc::clone(ticket.entry());
         let backend = backend(entry, ticket.arm()).ok_or_else(Failure::no_endpoint)?;
         let booking = self.choose(backend)?;
+        ticket.asks(ticket.arm(), booking.endpoint());
         let wire = wire(backend.protocol, self.is_call);
         let outbound = Outbound {
             peer: self.peer,
@@ -85,6 +90,7 @@ impl Exchange<'_> {
             } else {
                 Scheme::HTTP
             },
+            traceparent: ticket.traceparent().and_then(Traceparent::to_value),
         };
         outbound.apply(&mut head)?;
         head.extensions.clear();

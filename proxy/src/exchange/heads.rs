@@ -14,6 +14,7 @@ use super::fields::{strip_hop_by_hop, strip_ours, takes_trailers};
 use crate::connection::Peer;
 use crate::error::Failure;
 use crate::identity::{Identity, RequestId, is_traceparent};
+use crate::observe::TracedHead;
 use crate::upstream::Wire;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -39,6 +40,8 @@ pub(crate) struct Outbound<'a> {
     pub(crate) wire: Wire,
     /// And whether in the clear.
     pub(crate) scheme: Scheme,
+    /// Ours, when the request is traced.
+    pub(crate) traceparent: Option<HeaderValue>,
 }
 
 impl Outbound<'_> {
@@ -60,7 +63,10 @@ impl Outbound<'_> {
         if let Some(id) = self.request_id.value() {
             headers.insert(REQUEST_ID, id);
         }
-        trace(headers, self.identity);
+        match self.traceparent.clone() {
+            Some(ours) => take_over(headers, ours),
+            None => trace(headers, self.identity),
+        }
         if wants_trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -162,14 +168,41 @@ fn append_address(headers: &mut HeaderMap, peer: IpAddr) {
     }
 }
 
+/// What a trace tells of a request's head.
+pub(super) fn traced(head: &request::Parts, is_secure: bool) -> TracedHead<'_> {
+    TracedHead {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        version: match head.version {
+            Version::HTTP_2 => "2",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        },
+        is_secure,
+        traceparent: traceparent(&head.headers),
+    }
+}
+
+/// The only one.
+fn traceparent(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    match (given.next(), given.next()) {
+        (Some(parent), None) => Some(parent.as_bytes()),
+        _ => None,
+    }
+}
+
+/// Makes the upstream a part of the trace that we record. A state that came with no valid parent goes.
+fn take_over(headers: &mut HeaderMap, ours: HeaderValue) {
+    if !traceparent(headers).is_some_and(is_traceparent) {
+        headers.remove(TRACESTATE);
+    }
+    headers.insert(TRACEPARENT, ours);
+}
+
 /// Passes a valid trace on; begins one otherwise.
 fn trace(headers: &mut HeaderMap, identity: &Identity) {
-    let mut given = headers.get_all(TRACEPARENT).iter();
-    let is_valid = match (given.next(), given.next()) {
-        (Some(parent), None) => is_traceparent(parent.as_bytes()),
-        _ => false,
-    };
-    if is_valid {
+    if traceparent(headers).is_some_and(is_traceparent) {
         return;
     }
     headers.remove(TRACESTATE);

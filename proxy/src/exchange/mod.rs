@@ -134,7 +134,11 @@ impl Exchange<'_> {
             }
             ahead.read(limits).await?;
         };
-        Ok((host, self.open(entry, assignment)))
+        let mut ticket = self.open(entry, assignment);
+        ticket.trace(self.desk, self.rules.sampling, || {
+            heads::traced(head, self.peer.is_secure)
+        });
+        Ok((host, ticket))
     }
 
     /// The ticket of a request that has its route.
@@ -205,6 +209,7 @@ impl Refused {
             Blame::Client => Outcome::Aborted,
             Blame::Upstream | Blame::Ours => Outcome::Error,
         };
+        ticket.see_reply(failure.status().as_u16());
         ticket.close(outcome, failure.is_unreachable());
         let entry = (
             Arc::clone(ticket.entry()),

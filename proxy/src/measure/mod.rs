@@ -6,7 +6,6 @@
 //! snapshot.
 
 pub mod cell;
-pub mod exposition;
 pub mod record;
 pub mod registry;
 pub mod stage;

@@ -8,6 +8,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serin_stats::snapshot::{Arm, Outcome, PerArm, SlotSet, StageSnapshot, USER_SLOTS};
 use serin_stats::split::Split;
@@ -110,6 +111,11 @@ impl Stage {
         if record.is_alarming() {
             judged.bell.notify_one();
         }
+    }
+
+    /// Counts an endpoint's answer that ended, well or not, for the metrics. The same rule.
+    pub fn record_asked(&self, worker: usize, arm: Arm, took: Duration) {
+        self.totals.count_asked(worker, arm, took);
     }
 
     /// Requests counted so far, by arm and worker. Unchanged since an earlier reading: so is all the rest.

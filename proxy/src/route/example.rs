@@ -103,6 +103,7 @@ pub(crate) fn config(routes: impl IntoIterator<Item = Route>) -> Config {
             max_buffered_body: 1 << 20,
             drain: Duration::from_secs(30),
         },
+        telemetry: None,
         routes: routes.into_iter().map(Arc::new).collect(),
     }
 }

@@ -232,6 +232,7 @@ pub(crate) fn config(routes: Vec<Route>) -> Config {
             max_buffered_body: 1024,
             drain: Duration::from_secs(5),
         },
+        telemetry: None,
         routes: routes.into_iter().map(Arc::new).collect(),
     }
 }

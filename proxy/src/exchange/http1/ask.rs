@@ -38,6 +38,8 @@ pub(super) struct Asked {
 
 /// What is to be done with a response.
 pub(super) struct Answered {
+    /// The response's status.
+    pub(super) status: u16,
     pub(super) downward: Downward,
     /// What a whole body will have meant.
     pub(super) meaning: Meaning,
@@ -90,7 +92,10 @@ pub(super) async fn ask(
             looked_at: 0,
         };
         let failed = match attempt.run(client, upward, &mut line).await {
-            Ok(answer) => return Ok(Asked { line, answer }),
+            Ok(answer) => {
+                ticket.see_answer(answer.status);
+                return Ok(Asked { line, answer });
+            }
             Err(failed) => failed,
         };
         let failure = match failed {
@@ -113,10 +118,14 @@ pub(super) async fn ask(
 }
 
 /// A connection to one of the arm's endpoints.
-async fn connect(exchange: &Exchange<'_>, ticket: &Ticket, fresh: bool) -> Result<Line, Trouble> {
-    let entry = ticket.entry();
-    let backend = backend(entry, ticket.arm()).ok_or_else(Failure::no_endpoint)?;
+async fn connect(
+    exchange: &Exchange<'_>,
+    ticket: &mut Ticket,
+    fresh: bool,
+) -> Result<Line, Trouble> {
+    let backend = backend(ticket.entry(), ticket.arm()).ok_or_else(Failure::no_endpoint)?;
     let booking = exchange.choose(backend)?;
+    ticket.asks(ticket.arm(), booking.endpoint());
     let booking = if fresh {
         booking
     } else {
@@ -125,7 +134,7 @@ async fn connect(exchange: &Exchange<'_>, ticket: &Ticket, fresh: bool) -> Resul
             Err(booking) => booking,
         }
     };
-    let timeouts = entry.route.timeouts;
+    let timeouts = ticket.entry().route.timeouts;
     let connecting = booking.new_line(timeouts.connect);
     Ok(match exchange.end(ticket) {
         Some(end) => timeout_at(end, connecting)
@@ -337,6 +346,7 @@ impl Attempt<'_> {
         let body = Body::unlimited(head.framing);
         let now = Instant::now();
         Answered {
+            status: head.status,
             downward: Downward::new(out, Buffer::default(), body, coding, now),
             meaning,
             // Python's model servers close the connection a moment after a 500, see `upstream::lease`.

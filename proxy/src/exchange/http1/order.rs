@@ -135,7 +135,10 @@ fn order<'d>(
     let Some((entry, assignment)) = exchange.assign(&facts)? else {
         return Ok(None);
     };
-    let ticket = exchange.open(entry, assignment);
+    let mut ticket = exchange.open(entry, assignment);
+    ticket.trace(exchange.desk, exchange.rules.sampling, || {
+        heads::traced(head, path, exchange.peer)
+    });
     let backend = backend(ticket.entry(), ticket.arm()).ok_or_else(Failure::no_endpoint)?;
     let own_name;
     let host = if head.authority.is_empty() {
@@ -149,7 +152,8 @@ fn order<'d>(
     let head = match forward::wire(backend.protocol, exchange.is_call) {
         Wire::Http1 => {
             let mut out = exchange.desk.buffers.take();
-            heads::request(&mut out, head, &exchange, &client.address, host);
+            let ours = ticket.traceparent();
+            heads::request(&mut out, head, &exchange, &client.address, host, ours);
             Outgoing::Http1(out)
         }
         Wire::Http2 => Outgoing::Http2(Box::new(translate::Head::of(head, host)?)),
