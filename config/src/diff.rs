@@ -43,7 +43,7 @@ pub enum Part {
     Match,
     /// Where the routing key is, what happens without one, and the salt: who sees which arm.
     Assignment,
-    /// `expose_headers` or `timeouts`.
+    /// `expose_headers`, `timeouts`, `retries`, `fallback` or `upgrade`.
     Exchange,
     /// Another baseline release.
     BaselineRelease,
@@ -66,7 +66,7 @@ impl Part {
         match self {
             Self::Match => "match",
             Self::Assignment => "assignment",
-            Self::Exchange => "timeouts or headers",
+            Self::Exchange => "timeouts, retries or headers",
             Self::BaselineRelease => "baseline release",
             Self::BaselineEndpoints => "baseline endpoints",
             Self::CanaryRelease => "canary release",
@@ -181,7 +181,15 @@ fn parts(old: &Route, new: &Route) -> Vec<Part> {
             route.salt.clone(),
         )
     };
-    let exchange = |route: &Route| (route.expose, route.timeouts);
+    let exchange = |route: &Route| {
+        (
+            route.expose,
+            route.timeouts,
+            route.retries.clone(),
+            route.fallback,
+            route.upgrade.clone(),
+        )
+    };
     named(&[
         (Part::Match, old.matcher != new.matcher),
         (Part::Assignment, assignment(old) != assignment(new)),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::model::{
     Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Listener, Match, Method,
-    MetricKind, OnBreach, OtlpProtocol, Plan, Protocol, Rollout, Route, Step, Telemetry,
+    MetricKind, OnBreach, OtlpProtocol, Plan, Protocol, Retries, Rollout, Route, Step, Telemetry,
 };
 use crate::tls::{ClientTls, ServerTls};
 use crate::units::{format_duration, format_percent, format_points, format_size};
@@ -101,6 +101,13 @@ fn route(route: &Route) -> Value {
             "idle": format_duration(timeouts.idle),
             "total": timeouts.total.map(format_duration),
         },
+        "retries": {
+            "attempts": route.retries.attempts,
+            "on": retried_on(&route.retries),
+            "budget": format_percent(route.retries.budget),
+        },
+        "fallback": route.fallback.then_some("baseline"),
+        "upgrade": Some(&route.upgrade).filter(|protocols| !protocols.is_empty()),
         "backends": {
             "baseline": backend(&route.baseline),
             "canary": route.canary.as_ref().map(backend),
@@ -127,6 +134,14 @@ fn key_source(source: &KeySource) -> Value {
         KeySource::Query(name) => json!({"query": name}),
         KeySource::JsonPointer(pointer) => json!({"json_pointer": pointer}),
     }
+}
+
+fn retried_on(retries: &Retries) -> Vec<Value> {
+    let reasons = [("connect", retries.connect), ("reset", retries.reset)];
+    let reasons = reasons.into_iter().filter(|(_, retried)| *retried);
+    let reasons = reasons.map(|(name, _)| json!(name));
+    let statuses = retries.statuses.iter().map(|status| json!(status));
+    reasons.chain(statuses).collect()
 }
 
 fn exposed(expose: Expose) -> Vec<&'static str> {

@@ -180,6 +180,12 @@ pub struct Route {
     pub expose: Expose,
     /// Deadlines towards upstreams.
     pub timeouts: Timeouts,
+    /// When an upstream is asked again.
+    pub retries: Retries,
+    /// Baseline answers in place of a canary that can't be connected or answers 5xx.
+    pub fallback: bool,
+    /// Protocols that a client may switch to (lower case).
+    pub upgrade: Vec<String>,
     /// The release that serves today.
     pub baseline: Backend,
     /// The release that has to earn its traffic.
@@ -262,6 +268,21 @@ pub struct Timeouts {
     pub idle: Duration,
     /// The whole exchange, if limited.
     pub total: Option<Duration>,
+}
+
+/// When an upstream is asked again: only before the first byte to the client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retries {
+    /// How many times, at most.
+    pub attempts: u32,
+    /// When no connection was to be had.
+    pub connect: bool,
+    /// When the connection broke without a byte of a response, and asking again does no harm.
+    pub reset: bool,
+    /// When the response has one of these statuses, and asking again does no harm.
+    pub statuses: Vec<u16>,
+    /// The share of requests, in [0, 1], that may be asked again.
+    pub budget: f64,
 }
 
 /// One arm's servers.

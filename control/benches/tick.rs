@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use serin_config::model::{Analysis, Guardrail, Margin, Metric, OnBreach, Plan, Rollout, Step};
+use serin_config::model::{
+    Analysis, Guardrail, Margin, Method, Metric, MetricKind, OnBreach, Plan, Rollout, Step,
+};
 use serin_control::analysis::Evidence;
 use serin_control::rollout::{Event, RolloutSpec, State, begin, step};
 use serin_stats::histogram::{Histogram, bin_at, log_position};
@@ -19,11 +21,11 @@ use serin_stats::split::LatencyReference;
 const ROLLOUTS: usize = 20;
 
 fn spec() -> RolloutSpec {
-    let margin = |metric| match metric {
-        Metric::ErrorRate => 0.005,
-        Metric::LatencyP95 => 50.0,
+    let margin = |metric: Metric| match metric.kind() {
+        MetricKind::Rate => 0.005,
+        MetricKind::Latency { .. } => 50.0,
     };
-    let guardrails = [Metric::ErrorRate, Metric::LatencyP95].map(|metric| Guardrail {
+    let guardrails = Metric::ALL.map(|metric| Guardrail {
         metric,
         max_increase: Margin {
             absolute: Some(margin(metric)),
@@ -54,8 +56,10 @@ fn spec() -> RolloutSpec {
                 interval: Duration::from_secs(5),
                 alpha: 0.05,
                 warmup: Duration::ZERO,
+                method: Method::Sequential,
             },
             on_breach: OnBreach::Rollback,
+            on_sample_ratio_mismatch: OnBreach::Hold,
         },
     }
 }

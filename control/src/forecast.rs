@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use serin_config::model::{Guardrail, Metric, Step};
+use serin_config::model::{Guardrail, Metric, MetricKind, Step};
 use serin_stats::power::{FOR_EIGHTY_PERCENT, canary_requests_for, information_for_half_width};
 use serin_stats::quantile::QuantileLevel;
 use serin_stats::sequential::tuned_rho;
@@ -230,11 +230,11 @@ enum Kind {
 
 impl Rule {
     fn of(guardrail: &Guardrail, alpha: f64, assumptions: &Assumptions) -> Self {
-        let (kind, baseline) = match guardrail.metric {
-            Metric::ErrorRate => (Kind::Rate(assumptions.error_rate), assumptions.error_rate),
-            Metric::LatencyP95 => {
+        let (kind, baseline) = match guardrail.metric.kind() {
+            MetricKind::Rate => (Kind::Rate(assumptions.error_rate), assumptions.error_rate),
+            MetricKind::Latency { quantile: q } => {
                 let median = assumptions.median_ms;
-                (Kind::Quantile(0.95, median), quantile(0.95, median))
+                (Kind::Quantile(q, median), quantile(q, median))
             }
         };
         Self {

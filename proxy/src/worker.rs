@@ -17,6 +17,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::Clock;
 use crate::buffer::Buffers;
 use crate::connection::{self, Activity};
+use crate::exchange::Budgets;
 use crate::gauge::{Gauges, Seat};
 use crate::identity::Identity;
 use crate::observe::{Arrival, SpanLinks};
@@ -46,6 +47,8 @@ pub(crate) struct Desk {
     pub(crate) upstreams: Upstreams,
     /// Names and dice.
     pub(crate) identity: Identity,
+    /// How often upstreams may be asked again.
+    pub(crate) budgets: Budgets,
     /// Memory that connections borrow.
     pub(crate) buffers: Buffers,
     /// Set once no more requests are wanted.
@@ -92,6 +95,7 @@ impl Desk {
             worker,
             upstreams: Upstreams::default(),
             identity: Identity::default(),
+            budgets: Budgets::default(),
             buffers: Buffers::default(),
             closing: Closing::default(),
             rules: RefCell::new(Cache::new(Arc::clone(&shared.rules))),

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Uri, Version};
 use serin_config::model::{Backend, Expose};
 use serin_stats::snapshot::Arm;
 
-use super::fields::{strip_hop_by_hop, strip_ours, takes_trailers};
+use super::fields::{strip_hop_by_hop, strip_ours, strip_underscored, takes_trailers};
 use crate::connection::Peer;
 use crate::error::Failure;
 use crate::identity::{Identity, RequestId, is_traceparent};
@@ -24,6 +24,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const ARM: HeaderName = HeaderName::from_static("x-serin-arm");
 const RELEASE: HeaderName = HeaderName::from_static("x-serin-release");
+const FALLBACK: HeaderName = HeaderName::from_static("x-serin-fallback");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-serin-request-id");
 
 /// What a request's head needs on its way to the upstream.
@@ -51,6 +52,7 @@ impl Outbound<'_> {
         let via = via(head.version);
         let headers = &mut head.headers;
         strip_hop_by_hop(headers);
+        strip_underscored(headers);
         append(headers, VIA, via);
         append_address(headers, self.peer.ip);
         let scheme = if self.peer.is_secure { "https" } else { "http" };
@@ -132,6 +134,11 @@ pub(crate) fn expose(
     {
         headers.insert(REQUEST_ID, id);
     }
+}
+
+/// Says that baseline answered in place of an arm that failed.
+pub(crate) fn say_covered(headers: &mut HeaderMap, failed: Arm) {
+    headers.insert(FALLBACK, HeaderValue::from_static(failed.name()));
 }
 
 /// By the version of the message that was received (RFC 9110, section 7.6.3).

@@ -35,11 +35,13 @@ mod heads;
 pub(crate) mod http1;
 mod pipe;
 mod reply;
+mod retry;
 mod translate;
 mod upload;
 
 pub(crate) use fields::strip_ours;
 pub(crate) use reply::Reply;
+pub(crate) use retry::Budgets;
 pub(crate) use upload::{Upload, UploadState};
 
 use ahead::Ahead;
@@ -145,6 +147,8 @@ impl Exchange<'_> {
     fn open(&self, entry: &Arc<RouteEntry>, assignment: Assignment) -> Ticket {
         let entry = Arc::clone(entry);
         let (worker, id) = (self.desk.worker, self.request_id);
+        let route = &entry.route;
+        self.desk.budgets.earn(entry.index, &route.retries);
         Ticket::open(entry, worker, assignment, self.arrival, id)
     }
 
@@ -213,7 +217,7 @@ impl Refused {
         ticket.close(outcome, failure.is_unreachable());
         let entry = (
             Arc::clone(ticket.entry()),
-            ticket.arm(),
+            ticket.answerer(),
             ticket.request_id(),
         );
         Self {

@@ -35,6 +35,7 @@ pub(crate) struct Ticket {
     assignment: Assignment,
     arrival: Arrival,
     request_id: RequestId,
+    is_covered: bool,
     first_byte: Option<Duration>,
     asked: Option<Asked>,
     /// Of one in many.
@@ -70,6 +71,7 @@ impl Ticket {
             assignment,
             arrival,
             request_id,
+            is_covered: false,
             first_byte: None,
             asked: None,
             trace: None,
@@ -82,9 +84,29 @@ impl Ticket {
         &self.entry
     }
 
-    /// Who answers.
+    /// Who is to answer, and whom the request counts for.
     pub(crate) const fn arm(&self) -> Arm {
         self.arm
+    }
+
+    /// Who answers in the end.
+    pub(crate) const fn answerer(&self) -> Arm {
+        if self.is_covered {
+            Arm::Baseline
+        } else {
+            self.arm
+        }
+    }
+
+    /// The arm failed, which is counted now, and baseline answers in its place.
+    pub(crate) fn cover(&mut self, unreachable: bool) {
+        self.close(Outcome::Error, unreachable);
+        self.is_covered = true;
+    }
+
+    /// Whether baseline answers in place of the arm.
+    pub(crate) const fn is_covered(&self) -> bool {
+        self.is_covered
     }
 
     /// Our id for the request.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serin_config::model::{
     Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, KeyFallback, KeySource, Limits,
-    Listener, Match, Method, OnBreach, Plan, Protocol, Release, Rollout, Route, Timeouts,
+    Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries, Rollout, Route, Timeouts,
 };
 
 use super::facts::{Body, RequestFacts};
@@ -32,6 +32,15 @@ pub(crate) fn plain_route(name: &str) -> Route {
             idle: Duration::from_secs(60),
             total: None,
         },
+        retries: Retries {
+            attempts: 1,
+            connect: true,
+            reset: true,
+            statuses: Vec::new(),
+            budget: 0.1,
+        },
+        fallback: false,
+        upgrade: Vec::new(),
         baseline: backend("1"),
         canary: None,
         rollout: None,

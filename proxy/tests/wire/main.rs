@@ -11,12 +11,15 @@
 mod authority;
 mod deadlines;
 mod descriptors;
+mod downgrade;
 mod forwarding;
 mod life;
 mod outcomes;
+mod retries;
 mod routing;
 mod sins;
 mod streaming;
 mod strict;
 mod support;
 mod tls;
+mod upgrade;

@@ -21,8 +21,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serin_config::model::{
     Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, Guardrail, KeyFallback, KeySource,
-    Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan, Protocol, Release, Rollout,
-    Route, Timeouts,
+    Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan, Protocol, Release, Retries,
+    Rollout, Route, Timeouts,
 };
 use serin_proxy::{Clock, DataPlane};
 use serin_stats::snapshot::{Arm, ArmCounts, Outcome, Snapshot};
@@ -173,6 +173,15 @@ pub(crate) fn route(baseline: SocketAddr) -> Route {
             idle: Duration::from_secs(5),
             total: None,
         },
+        retries: Retries {
+            attempts: 1,
+            connect: true,
+            reset: true,
+            statuses: Vec::new(),
+            budget: 0.1,
+        },
+        fallback: false,
+        upgrade: Vec::new(),
         baseline: backend(baseline, "1"),
         canary: None,
         rollout: None,

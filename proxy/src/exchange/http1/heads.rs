@@ -39,6 +39,7 @@ pub(super) fn request(
     address: &str,
     host: &str,
     ours: Option<Traceparent>,
+    switch: Option<&[u8]>,
 ) {
     write::request_line(out, head.method, head.target);
     write::field(out, b"host", host.as_bytes());
@@ -90,7 +91,10 @@ pub(super) fn request(
     let id = exchange.request_id;
     write::field(out, b"x-serin-request-id", id.as_str().as_bytes());
     trace(out, &head.fields, exchange.desk, ours);
-    if head.takes_trailers {
+    if let Some(protocol) = switch {
+        write::field(out, b"upgrade", protocol);
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    } else if head.takes_trailers {
         out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
     }
     match head.framing {
@@ -229,6 +233,26 @@ pub(super) fn interim(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends the head of a response that switches protocols (101).
+pub(super) fn switched(out: &mut Vec<u8>, head: &ResponseHead<'_>, answer: &Answer<'_>) {
+    write::status_line(out, true, head.status, head.reason);
+    for (kind, field) in head.fields.iter() {
+        let goes_on = match kind {
+            Known::Other => !head.fields.is_named(kind, field),
+            Known::Date | Known::ContentType => true,
+            _ => false,
+        };
+        if goes_on {
+            write::field(out, field.name.as_bytes(), field.value);
+        }
+    }
+    if let Some(protocol) = head.upgrade {
+        write::field(out, b"upgrade", protocol);
+    }
+    expose(out, answer);
+    out.extend_from_slice(b"connection: upgrade\r\n\r\n");
+}
+
 /// Appends the head of a response whose fields are ours, or came over HTTP/2 and were made ready.
 pub(in crate::exchange) fn own(
     out: &mut Vec<u8>,
@@ -261,9 +285,13 @@ fn date(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
 /// Says who answered, as far as clients may know.
 fn expose(out: &mut Vec<u8>, answer: &Answer<'_>) {
     let entry = answer.ticket.entry();
-    let (exposed, arm) = (entry.route.expose, answer.ticket.arm());
+    let (exposed, arm) = (entry.route.expose, answer.ticket.answerer());
     if exposed.arm {
         write::field(out, b"x-serin-arm", Arm::name(arm).as_bytes());
+        if answer.ticket.is_covered() {
+            let failed = answer.ticket.arm();
+            write::field(out, b"x-serin-fallback", failed.name().as_bytes());
+        }
     }
     if exposed.release
         && let Some(release) =
