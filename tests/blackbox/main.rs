@@ -4,6 +4,8 @@
 //! side by side; what they share lives in `tests/support`.
 
 #[cfg(test)]
+mod abuse;
+#[cfg(test)]
 mod breach;
 #[cfg(test)]
 mod config_errors;
@@ -28,9 +30,13 @@ mod reload;
 #[cfg(test)]
 mod replacement;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod standby;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(test)]
 mod verbs;
+#[cfg(test)]
+mod workers;
