@@ -1,5 +1,7 @@
 //! A fast side and a slow one: what is between them is bounded, whichever is which.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -95,42 +97,50 @@ async fn fifty_slow_readers_of_one_http2_connection_cost_at_most_64_mib() {
         assert!(reader.say(&open).await);
     }
     // Each may send a mebibyte, all together 64 KiB; a little more at times.
-    let until = Instant::now() + FOR;
-    let mut received = 0;
-    while Instant::now() < until {
-        if let Ok(Some(frame)) =
-            tokio::time::timeout(Duration::from_millis(20), reader.read()).await
-        {
-            received += frame.payload.len();
-        } else {
-            let more = 16_384_u32.to_be_bytes();
-            assert!(reader.say(&frame(WINDOW_UPDATE, 0, 0, &more)).await);
+    let (mut reads, mut writes) = reader.stream.into_split();
+    let received = Arc::<AtomicU64>::default();
+    let counted = Arc::clone(&received);
+    let reading = tokio::spawn(async move {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(count @ 1..) = reads.read(&mut buffer).await {
+            counted.fetch_add(count as u64, Ordering::Relaxed);
         }
+    });
+    let until = Instant::now() + FOR;
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let more = frame(WINDOW_UPDATE, 0, 0, &16_384_u32.to_be_bytes());
+        writes.write_all(&more).await.unwrap();
     }
+    let received = received.load(Ordering::Relaxed);
     assert!(received > 64 * 1024, "only {received} bytes came");
     victim.grew_by_at_most(64 * MIB);
-    drop(reader);
+    reading.abort();
+    drop(writes);
     victim.recovers().await;
 }
 
 #[tokio::test]
 async fn uploads_to_an_upstream_that_reads_nothing_cost_at_most_64_mib() {
     let victim = Victim::start("body_timeout: 60s").await;
-    let mut held = Vec::new();
+    let mut held = tokio::task::JoinSet::new();
     for _ in 0..50 {
         let mut stream = victim.connect().await;
-        let head = format!(
-            "POST {DEAF} HTTP/1.1\r\nhost: a\r\nx-user-id: fast\r\ncontent-length: 1073741824\r\n\r\n"
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let piece = vec![b'x'; 64 * 1024];
-        while let Ok(written) =
-            tokio::time::timeout(Duration::from_millis(50), stream.write(&piece)).await
-        {
-            written.unwrap();
-        }
-        held.push(stream);
+        held.spawn(async move {
+            let length = 1 << 30;
+            let head = format!(
+                "POST {DEAF} HTTP/1.1\r\nhost: a\r\nx-user-id: fast\r\ncontent-length: {length}\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let piece = vec![b'x'; 64 * 1024];
+            let full = Duration::from_millis(200);
+            while let Ok(written) = tokio::time::timeout(full, stream.write(&piece)).await {
+                written.unwrap();
+            }
+            stream
+        });
     }
+    let held = held.join_all().await;
     // The same in HTTP/2, where the window is what stops it.
     let mut attacker = Attacker::connect(victim.address(), 65_535).await;
     for number in 0..50 {
