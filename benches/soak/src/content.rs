@@ -4,6 +4,8 @@
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     state: u64,
+    /// Bytes of the state that were used.
+    used: u32,
     left: u64,
 }
 
@@ -13,6 +15,7 @@ impl Content {
         Self {
             // Never zero, and different for neighbours (splitmix64's first step).
             state: number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            used: 0,
             left: length,
         }
     }
@@ -45,12 +48,16 @@ impl Content {
     }
 
     fn byte(&mut self) -> u8 {
-        // xorshift64
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
+        if self.used == u64::BITS / u8::BITS {
+            // xorshift64
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            self.used = 0;
+        }
+        let [byte, ..] = (self.state >> (self.used * u8::BITS)).to_le_bytes();
+        self.used += 1;
         self.left = self.left.saturating_sub(1);
-        let [byte, ..] = self.state.to_le_bytes();
         byte
     }
 }

@@ -51,14 +51,19 @@ struct Bystander {
 }
 
 impl Victim {
-    /// Starts one with these limits (`key: value, …`) and a bystander.
+    /// Starts one with these limits (`key: value, …`) and a bystander. Attackers' requests don't go away by
+    /// themselves while they are looked at.
     async fn start(limits: &str) -> Self {
+        Self::start_with(limits, "60s").await
+    }
+
+    /// The same with this response timeout.
+    async fn start_with(limits: &str, response: &'static str) -> Self {
         let upstream = Upstream::start().await;
         let site = Site::new();
         let address = upstream.address();
         let mut digits = Digits::new(address, address, "weight: 0%");
-        // Attackers' requests must not go away by themselves while they are looked at.
-        digits.response = "60s";
+        digits.response = response;
         let text = site.text(&digits);
         let limited = text.replace("{drain: 10s}", &format!("{{drain: 2s, {limits}}}"));
         assert!(limited.contains(limits), "the limits have found no place");
