@@ -158,7 +158,7 @@ fn watch(path: &Path, loaded: &Loaded, controller: &Arc<Controller>) -> std::io:
     Ok(watcher)
 }
 
-/// A look at the file in the control loop's words; it logs what it makes of it.
+/// A look at the file in the control loop's words, which logs what it makes of it.
 fn told(outcome: watch::Reload) -> Reload {
     match outcome {
         watch::Reload::Applied(loaded, diff) => {
