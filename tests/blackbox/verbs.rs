@@ -310,7 +310,7 @@ async fn a_script_can_wait_for_the_end() {
     digits.interval = "100ms, warmup: 0s";
     site.configure(&digits);
     let load = crate::support::load::Load::start(site.http, 2);
-    site.verb_exits(0, &["status", "digits", "--timeout", "20s"])
+    site.verb_exits(0, &["status", "digits", "--timeout", "90s"])
         .await;
     load.stop().await.expect_clean();
 }
