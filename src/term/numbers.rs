@@ -20,7 +20,7 @@ pub(crate) fn count(value: u64) -> String {
 /// Seconds as a duration that people read: `1.5s`, `1m35s`, `27m`; `never` when infinite.
 pub(crate) fn time(seconds: f64) -> String {
     let rounded = match seconds {
-        _ if seconds < 10.0 => (seconds * 10.0).round() / 10.0,
+        _ if seconds < 10.0 => return format!("{}s", significant((seconds * 10.0).round() / 10.0)),
         _ if seconds < 600.0 => seconds.round(),
         _ if seconds < 36_000.0 => (seconds / 60.0).round() * 60.0,
         _ => (seconds / 3600.0).round() * 3600.0,
