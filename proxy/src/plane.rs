@@ -22,6 +22,7 @@ use crate::listener::{self, Acceptor, BindError, Listener};
 use crate::measure::Measurements;
 use crate::measure::exposition::Family;
 use crate::route::Table;
+use crate::shadow::Memory;
 use crate::succession::Inheritance;
 use crate::tls::{Handshakes, Port};
 use crate::worker::{self, Desk};
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     pub(crate) ports: Box<[Port]>,
     /// With clients, on listeners with TLS.
     pub(crate) handshakes: Handshakes,
+    /// What copies of requests may hold.
+    pub(crate) copies: Arc<Memory>,
     measurements: Measurements,
 }
 
@@ -112,6 +115,7 @@ impl DataPlane {
             gauges: Arc::new(Gauges::new(workers)),
             ports: config.listeners.iter().map(Port::new).collect(),
             handshakes: Handshakes::default(),
+            copies: Arc::default(),
             measurements: Measurements::new(workers, bell),
         });
         let plane = Self {

@@ -21,6 +21,7 @@ use crate::gauge::{Gauges, Seat};
 use crate::identity::Identity;
 use crate::observe::Arrival;
 use crate::plane::{Phase, Rules, Shared, Signal};
+use crate::shadow::Mirror;
 use crate::upstream::Upstreams;
 
 /// How often idle upstream connections are looked at.
@@ -44,6 +45,8 @@ pub(crate) struct Desk {
     pub(crate) worker: usize,
     /// Connections to upstreams.
     pub(crate) upstreams: Upstreams,
+    /// Copies of requests.
+    pub(crate) mirror: Rc<Mirror>,
     /// Names and dice.
     pub(crate) identity: Identity,
     /// Memory that connections borrow.
@@ -91,6 +94,7 @@ impl Desk {
         Self {
             worker,
             upstreams: Upstreams::default(),
+            mirror: Rc::new(Mirror::new(Arc::clone(&shared.copies))),
             identity: Identity::default(),
             buffers: Buffers::default(),
             closing: Closing::default(),
@@ -172,6 +176,7 @@ impl Desk {
     fn refresh(&self) {
         if let Some(rules) = self.rules() {
             self.upstreams.retain(&rules.table);
+            self.mirror.retain(&rules.table);
         }
     }
 }
@@ -247,11 +252,18 @@ pub(crate) async fn run(
                 match phase {
                     _ if changed.is_err() => return,
                     Phase::Serving => desk.refresh(),
-                    Phase::Draining => desk.closing.begin(),
+                    Phase::Draining => {
+                        desk.closing.begin();
+                        desk.mirror.close();
+                    }
                     Phase::Stopped => return,
                 }
             }
-            _ = reap.tick() => desk.upstreams.reap(Instant::now()),
+            _ = reap.tick() => {
+                let now = Instant::now();
+                desk.upstreams.reap(now);
+                desk.mirror.reap(now);
+            }
         }
     }
 }

@@ -26,6 +26,8 @@ mod reload;
 #[cfg(test)]
 mod replacement;
 #[cfg(test)]
+mod shadow;
+#[cfg(test)]
 mod standby;
 #[cfg(test)]
 #[path = "../support/mod.rs"]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{backend, matcher, rollout, routing_key, secret};
+use super::{backend, matcher, mirror, rollout, routing_key, secret};
 use crate::model::{Expose, KeyFallback, Route, Timeouts};
 use crate::walk::{At, Keys};
 
@@ -18,9 +18,10 @@ pub(crate) const KEYS: Keys = Keys {
         "expose_headers",
         "timeouts",
         "backends",
+        "mirror",
         "rollout",
     ],
-    later: &["mirror", "fallback", "retries", "retry", "segments", "tls"],
+    later: &["fallback", "retries", "retry", "segments", "tls"],
 };
 pub(crate) const TIMEOUT_KEYS: Keys = Keys {
     known: &["connect", "response", "idle", "total"],
@@ -68,10 +69,21 @@ pub(crate) fn route(at: &At<'_>, names: &mut BTreeSet<Arc<str>>) -> Option<Route
     });
     let timeouts = fields.get("timeouts").map_or(TIMEOUTS, timeouts);
     let rollout_at = fields.get("rollout");
+    let backends_at = fields.get("backends").cloned();
     let backends = fields.require("backends", "a `baseline`, and perhaps a `canary`");
     let backends = backends.and_then(|at| backend::backends(at, rollout_at));
     let rollout = rollout_at.and_then(rollout::rollout);
-    let (baseline, canary) = backends?;
+    // By key: a backend that was refused is there all the same.
+    let has_target = backends_at.is_none_or(|at| at.has_key("shadow") || at.has_key("canary"));
+    let (mirror, copying) = match fields.get("mirror") {
+        Some(at) => mirror::mirror(at, has_target),
+        None => (None, mirror::default()),
+    };
+    let backend::Backends {
+        baseline,
+        canary,
+        shadow,
+    } = backends?;
     Some(Route {
         name: name?,
         matcher,
@@ -82,6 +94,9 @@ pub(crate) fn route(at: &At<'_>, names: &mut BTreeSet<Arc<str>>) -> Option<Route
         timeouts,
         baseline,
         canary,
+        shadow,
+        mirror,
+        copying,
         rollout,
     })
 }

@@ -20,6 +20,7 @@ use super::folded::Folded;
 use super::forecast::Forecast;
 use super::recent::Recent;
 use super::run::Run;
+use super::shadow::Shadows;
 use super::stage::{Effects, Scale, Stage};
 use super::stored;
 
@@ -44,6 +45,8 @@ pub struct Evidence {
     pub(super) run: Run,
     /// The largest ln E so far, by guardrail.
     pub(super) largest: BTreeMap<Metric, f64>,
+    #[serde(default)]
+    pub(super) shadow: Shadows,
     #[serde(skip)]
     pub(super) forecast: Forecast,
 }
@@ -61,6 +64,7 @@ impl Evidence {
             recent: Recent::new(),
             run: Run::default(),
             largest: BTreeMap::new(),
+            shadow: Shadows::default(),
             forecast: Forecast::default(),
         }
     }
@@ -74,7 +78,8 @@ impl Evidence {
             self.update(snapshot);
         }
         self.first_errors.absorb(ours.clone());
-        self.recent.absorb(ours);
+        self.recent.absorb(ours.clone());
+        self.shadow.absorb(ours);
         self.run.absorb(&self.totals);
     }
 

@@ -18,6 +18,7 @@ use super::policy::Policy;
 use super::recent::RecentFigures;
 use super::report::{Alarm, AlarmKind, Arms, Breach, Recommendation, Report, Rule};
 use super::run::Standing;
+use super::shadow::ShadowFindings;
 use super::stage::Scale;
 use super::words::{counted, grouped};
 
@@ -48,6 +49,7 @@ impl Evidence {
             .figures(&self.totals, policy.recent_break_share(), |baseline| {
                 policy.error_margin(baseline)
             });
+        let shadow = self.shadow.judge(policy, now_ms);
         let look = Look {
             evidence: self,
             policy,
@@ -57,7 +59,7 @@ impl Evidence {
             recent,
             standing: self.run.standing(&self.totals),
         };
-        look.report()
+        look.report(shadow)
     }
 }
 
@@ -73,15 +75,28 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn report(&self) -> Report {
+    fn report(&self, shadow: ShadowFindings) -> Report {
         let step = self.evidence.totals_since(self.policy.step_epoch);
         let mostly_failing = 2 * step.canary.failures() > step.canary.requests();
-        let breaches: Vec<Breach> = [OnBreach::Rollback, OnBreach::Hold, OnBreach::Warn]
+        let mut breaches: Vec<Breach> = [OnBreach::Rollback, OnBreach::Hold, OnBreach::Warn]
             .into_iter()
             .filter_map(|level| self.breach(level))
             .collect();
-        let alarms = self.alarms(&breaches, &step.canary, mostly_failing);
-        let (recommendation, reason) = self.conclusion(breaches.first(), &alarms);
+        // In a shadow step the arms have nothing to compare: the copies are the only breach.
+        breaches.extend(shadow.breach.clone());
+        let mut alarms = self.alarms(&breaches, &step.canary, mostly_failing);
+        alarms.extend(shadow.judgement.mirror_breach.as_ref().map(|breach| Alarm {
+            kind: AlarmKind::ShadowBreach,
+            message: breach.sentence.clone(),
+            holds: false,
+        }));
+        let (recommendation, mut reason) = self.conclusion(breaches.first(), &alarms);
+        if self.policy.shadow.in_step
+            && breaches.is_empty()
+            && !alarms.iter().any(|alarm| alarm.holds)
+        {
+            reason = shadow.words();
+        }
         let totals = &self.evidence.totals;
         Report {
             recommendation,
@@ -102,6 +117,8 @@ impl Look<'_> {
                 .map(|judged| judged.report.clone())
                 .collect(),
             mostly_failing,
+            shadow: shadow.report,
+            shadow_judgement: shadow.judgement,
         }
     }
 

@@ -21,6 +21,7 @@ mod recent;
 mod report;
 mod run;
 mod sentences;
+mod shadow;
 mod stage;
 pub(crate) mod stored;
 mod words;
@@ -30,6 +31,9 @@ pub use policy::Policy;
 pub use report::{
     Alarm, AlarmKind, ArmReport, Arms, Breach, Classic, ClassicRanks, ClassicZ, GuardrailReport,
     Judgement, LatencyReport, Recommendation, Report, Rule, Samples, Verdict,
+};
+pub use shadow::{
+    Agreement, PairCounts, ShadowJudgement, ShadowLatency, ShadowPolicy, ShadowRates, ShadowReport,
 };
 
 #[cfg(test)]

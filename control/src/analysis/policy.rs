@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serin_config::model::{Analysis, Guardrail, Margin, Metric, OnBreach};
 
+use super::shadow::ShadowPolicy;
+
 /// The α that the shares below are written for.
 const REFERENCE_ALPHA: f64 = 0.05;
 
@@ -31,6 +33,8 @@ pub struct Policy {
     pub dwelt: bool,
     /// Values in the frozen latency reference, once there is one: the scale of ridits.
     pub reference_total: Option<u64>,
+    /// Where copies go.
+    pub shadow: ShadowPolicy,
 }
 
 impl Policy {
@@ -62,6 +66,13 @@ impl Policy {
     /// The recent-break rule's share of α, over all its generations.
     #[must_use]
     pub fn recent_break_share(&self) -> f64 {
+        0.005 * self.scale()
+    }
+
+    /// The share of α for copies that fail more often than their originals. It stands beside the others, not
+    /// among them: what it guards is met by no client.
+    #[must_use]
+    pub fn shadow_share(&self) -> f64 {
         0.005 * self.scale()
     }
 

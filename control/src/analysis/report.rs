@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serin_config::model::{Metric, OnBreach};
 
+use super::shadow::{ShadowJudgement, ShadowReport};
+
 /// Everything one look at the evidence found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -25,6 +27,12 @@ pub struct Report {
     pub guardrails: Vec<GuardrailReport>,
     /// More than half of the canary's requests in this step failed: no step-up, however bad baseline is.
     pub mostly_failing: bool,
+    /// What copies say; none where nothing is copied.
+    #[serde(default)]
+    pub shadow: Option<ShadowReport>,
+    /// What the state machine needs of them.
+    #[serde(default)]
+    pub shadow_judgement: ShadowJudgement,
 }
 
 impl Report {
@@ -42,6 +50,7 @@ impl Report {
                 .map(|alarm| alarm.message.clone()),
             step_canary_requests: self.stage.canary.requests,
             mostly_failing: self.mostly_failing,
+            shadow: self.shadow_judgement.clone(),
         }
     }
 }
@@ -61,6 +70,9 @@ pub struct Judgement {
     pub step_canary_requests: u64,
     /// More than half of them failed.
     pub mostly_failing: bool,
+    /// What copies say.
+    #[serde(default)]
+    pub shadow: ShadowJudgement,
 }
 
 /// What should be done.
@@ -89,6 +101,10 @@ pub enum Rule {
     AbsoluteLimit,
     /// Worse than baseline by more than a guardrail's margin.
     Guardrail,
+    /// No success in a row of copies whose originals succeeded.
+    ShadowDown,
+    /// Copies fail more often than their originals.
+    Shadow,
 }
 
 impl Rule {
@@ -101,6 +117,8 @@ impl Rule {
             Self::RecentBreak => "recent_break",
             Self::AbsoluteLimit => "absolute_limit",
             Self::Guardrail => "guardrail",
+            Self::ShadowDown => "shadow_down",
+            Self::Shadow => "shadow",
         }
     }
 }
@@ -163,6 +181,8 @@ pub enum AlarmKind {
     Breach,
     /// More than half of the canary's requests fail.
     MostlyFailing,
+    /// A standing mirror's copies broke a rule.
+    ShadowBreach,
 }
 
 impl AlarmKind {
@@ -174,6 +194,7 @@ impl AlarmKind {
             Self::BothBeyondLimit => "both_beyond_limit",
             Self::Breach => "breach",
             Self::MostlyFailing => "mostly_failing",
+            Self::ShadowBreach => "shadow_breach",
         }
     }
 }

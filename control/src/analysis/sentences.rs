@@ -18,7 +18,7 @@ impl Look<'_> {
             (_, Metric::LatencyP95) => self.words_of_latency(),
         };
         let name = match breach.rule {
-            Rule::Guardrail => breach.metric.name().to_owned(),
+            Rule::Guardrail | Rule::Shadow | Rule::ShadowDown => breach.metric.name().to_owned(),
             Rule::AbsoluteLimit => format!("{} over its max", breach.metric.name()),
             rule @ (Rule::CanaryDown | Rule::Catastrophe | Rule::RecentBreak) => {
                 rule.name().to_owned()

@@ -87,6 +87,7 @@ fn policy(guardrails: Vec<Guardrail>) -> Policy {
         step_min_samples: 0,
         dwelt: true,
         reference_total: None,
+        shadow: crate::analysis::ShadowPolicy::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use serin_stats::histogram::Histogram;
 use serin_stats::split::LatencyReference;
 
 use super::{Action, Command, Event, RolloutSpec, State, Transition, Verb, begin, step};
-use crate::analysis::{Breach, Judgement, Recommendation, Rule};
+use crate::analysis::{Breach, Judgement, Recommendation, Rule, ShadowJudgement};
 
 pub(super) const SECOND: u64 = 1_000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
@@ -18,6 +18,7 @@ pub(super) const MINUTE: u64 = 60 * SECOND;
 pub(super) fn at(weight: f64) -> Step {
     Step {
         weight,
+        shadow: 0.0,
         min_duration: Duration::from_mins(1),
         min_samples: 0,
         max_duration: None,
@@ -25,6 +26,11 @@ pub(super) fn at(weight: f64) -> Step {
         bake: None,
         holdback: 0.0,
     }
+}
+
+/// A step that copies this share of the requests.
+pub(super) fn copying(shadow: f64) -> Step {
+    Step { shadow, ..at(0.0) }
 }
 
 /// A step that wants a person's word.
@@ -69,6 +75,7 @@ pub(super) fn spec(plan: Plan) -> RolloutSpec {
             },
             on_breach: OnBreach::Rollback,
         },
+        mirror: None,
     }
 }
 
@@ -131,6 +138,10 @@ pub(super) fn fine(step_canary_requests: u64) -> Judgement {
         hold: None,
         step_canary_requests,
         mostly_failing: false,
+        shadow: ShadowJudgement {
+            step_pairs: step_canary_requests,
+            ..ShadowJudgement::default()
+        },
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::histogram::Histogram;
+use crate::shadow::{ShadowCounts, Target};
 
 /// Buckets that users are hashed into for cluster-robust variances.
 pub const USER_BUCKETS: usize = 256;
@@ -275,6 +276,8 @@ pub struct StageSnapshot {
     /// Slots of the users that erred **since the previous snapshot** (not cumulative: the control loop's
     /// generations need to see a user again who errs again).
     pub erred: PerArm<SlotSet>,
+    /// Cumulative counts of the copies made under this split, by target; none where nothing was copied.
+    pub shadow: BTreeMap<Target, ShadowCounts>,
 }
 
 impl StageSnapshot {
@@ -283,6 +286,9 @@ impl StageSnapshot {
         for arm in Arm::ALL {
             self.arms.get_mut(arm).merge(other.arms.get(arm));
             self.erred.get_mut(arm).merge(other.erred.get(arm));
+        }
+        for (target, counts) in &other.shadow {
+            self.shadow.entry(*target).or_default().merge(counts);
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn admit(head: &Parts, limits: &Limits) -> Result<Option<HeaderValue>
 }
 
 /// What the body's length is said to be (the codec has checked that it is one number).
-fn declared_length(head: &Parts) -> Option<u64> {
+pub(super) fn declared_length(head: &Parts) -> Option<u64> {
     let length = head.headers.get(CONTENT_LENGTH)?;
     length.to_str().ok()?.trim().parse().ok()
 }

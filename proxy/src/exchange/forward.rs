@@ -12,9 +12,10 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use serin_config::model::{Backend, Protocol, Timeouts};
+use serin_config::model::{Backend, Timeouts};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::admit::declared_length;
 use super::ahead::Ahead;
 use super::heads::{self, Outbound};
 use super::upload::{Upload, UploadState};
@@ -22,6 +23,7 @@ use super::{Exchange, Refused, backend};
 use crate::error::Failure;
 use crate::observe::relay::Meaning;
 use crate::observe::{Patience, Relay, Ticket, grpc, outcome};
+use crate::shadow::CopyHead;
 use crate::upstream::{Booking, Lease, Unsent, Wire};
 
 /// How an endpoint is asked.
@@ -70,7 +72,7 @@ impl Exchange<'_> {
         let entry = ticket.entry();
         let backend = backend(entry, ticket.arm()).ok_or_else(Failure::no_endpoint)?;
         let booking = self.choose(backend)?;
-        let wire = wire(backend.protocol, self.is_call);
+        let wire = Wire::of(backend.protocol, self.is_call);
         let outbound = Outbound {
             peer: self.peer,
             host: match host {
@@ -88,6 +90,11 @@ impl Exchange<'_> {
         };
         outbound.apply(&mut head)?;
         head.extensions.clear();
+        let length = declared_length(&head);
+        let mirror = &self.desk.mirror;
+        let tee = mirror.begin(ticket, head.method.as_str(), length, || {
+            CopyHead::new(&head)
+        });
         let limits = &self.rules.limits;
         let read = ahead.bytes.len() as u64;
         let upload = Upload::new(
@@ -96,7 +103,8 @@ impl Exchange<'_> {
             ahead.trailers,
             limits.max_body.saturating_sub(read),
             limits.body_timeout,
-        );
+        )
+        .shown_to(tee);
         let timeouts = entry.route.timeouts;
         let question = Question {
             backend,
@@ -232,15 +240,6 @@ impl Question<'_> {
             Some(failure) => failure.into(),
             None => Failure::BadResponse(error),
         }
-    }
-}
-
-pub(super) const fn wire(protocol: Protocol, is_call: bool) -> Wire {
-    match protocol {
-        Protocol::Http1 => Wire::Http1,
-        Protocol::Http2 => Wire::Http2,
-        Protocol::Auto if is_call => Wire::Http2,
-        Protocol::Auto => Wire::Http1,
     }
 }
 

@@ -4,6 +4,8 @@
 //! dropped open is a client that left first: that is the only way an exchange can vanish, so nothing goes
 //! uncounted.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use serin_stats::snapshot::{Arm, Outcome};
 use crate::identity::RequestId;
 use crate::measure::Record;
 use crate::route::{Assignment, RouteEntry};
+use crate::shadow::Pairing;
 
 /// When a request's head had arrived.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,8 @@ pub(crate) struct Ticket {
     request_id: RequestId,
     first_byte: Option<Duration>,
     is_open: bool,
+    /// The copy that was made of it.
+    copy: OnceCell<Rc<Pairing>>,
 }
 
 impl Ticket {
@@ -57,6 +62,7 @@ impl Ticket {
             request_id,
             first_byte: None,
             is_open: true,
+            copy: OnceCell::new(),
         }
     }
 
@@ -73,6 +79,27 @@ impl Ticket {
     /// Our id for the request.
     pub(crate) const fn request_id(&self) -> RequestId {
         self.request_id
+    }
+
+    /// Where the request falls.
+    pub(crate) const fn assignment(&self) -> Assignment {
+        self.assignment
+    }
+
+    /// Whose request this is to count.
+    pub(crate) const fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// When it arrived, in Unix milliseconds.
+    pub(crate) const fn arrived_ms(&self) -> u64 {
+        self.arrival.unix_ms
+    }
+
+    /// A copy was made of the request: it is told how this one ends.
+    pub(crate) fn pair_with(&self, copy: Rc<Pairing>) {
+        // One copy is made at most.
+        let _ = self.copy.set(copy);
     }
 
     /// The first byte of the response's body came (of its head, when there is no body).
@@ -98,6 +125,9 @@ impl Ticket {
             first_byte_ms: self.first_byte.map(milliseconds),
         };
         self.entry.stage.record(self.worker, &record);
+        if let Some(copy) = self.copy.take() {
+            copy.original(outcome);
+        }
         now
     }
 }

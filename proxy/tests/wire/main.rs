@@ -15,6 +15,7 @@ mod forwarding;
 mod life;
 mod outcomes;
 mod routing;
+mod shadow;
 mod sins;
 mod streaming;
 mod strict;

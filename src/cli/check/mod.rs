@@ -96,6 +96,7 @@ fn rollout(route: &Route) -> Option<Value> {
 fn step(step: &Step) -> Value {
     json!({
         "weight": step.weight,
+        "shadow": step.shadow,
         "expected_s": dwell(step).as_secs_f64(),
         "min_samples": step.min_samples,
         "requires_approval": step.requires_approval,
