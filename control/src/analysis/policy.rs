@@ -34,6 +34,7 @@ pub struct Policy {
     /// Values in the frozen latency reference, once there is one: the scale of ridits.
     pub reference_total: Option<u64>,
     /// Where copies go.
+    #[serde(default)]
     pub shadow: ShadowPolicy,
 }
 

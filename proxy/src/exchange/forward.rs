@@ -90,8 +90,8 @@ impl Exchange<'_> {
         };
         outbound.apply(&mut head)?;
         head.extensions.clear();
-        let length = declared_length(&head);
         let mirror = &self.desk.mirror;
+        let length = || declared_length(&head);
         let tee = mirror.begin(ticket, head.method.as_str(), length, || {
             CopyHead::new(&head)
         });

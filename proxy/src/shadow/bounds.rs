@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 /// What all copies of all workers may hold of requests: as much as one largest copy takes (`mirror.max_body` is
 /// at most 16 MiB).
-const MOST_HELD: usize = 16 * 1024 * 1024 + 256 * 1024;
+const MOST_HELD: usize = 17 * 1024 * 1024;
 /// What a copy counts for beside its head and body.
 const FIXED: usize = 1024;
 /// Longer answers are not read to their end.
 pub(super) const LONGEST_ANSWER: u64 = 16 * 1024 * 1024;
 /// Bytes of answers that one worker reads per second, all copies together.
-const RATE: f64 = 16.0 * 1024.0 * 1024.0;
+const RATE: u64 = 16 * 1024 * 1024;
 /// … and at once after a pause.
-const BURST: f64 = 1024.0 * 1024.0;
+const BURST: u64 = 1024 * 1024;
 
 /// What all copies hold.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
-            allowed: Cell::new(BURST),
+            allowed: Cell::new(BURST as f64),
             at: Cell::new(now),
         }
     }
@@ -84,12 +84,12 @@ impl Pace {
     /// How long to wait, if at all.
     pub(super) fn wait(&self, now: Instant) -> Option<Duration> {
         let allowed = self.refilled(now);
-        (allowed < 0.0).then(|| Duration::from_secs_f64(-allowed / RATE))
+        (allowed < 0.0).then(|| Duration::from_secs_f64(-allowed / RATE as f64))
     }
 
     fn refilled(&self, now: Instant) -> f64 {
         let since = now.saturating_duration_since(self.at.replace(now));
-        let allowed = (self.allowed.get() + since.as_secs_f64() * RATE).min(BURST);
+        let allowed = (self.allowed.get() + since.as_secs_f64() * RATE as f64).min(BURST as f64);
         self.allowed.set(allowed);
         allowed
     }

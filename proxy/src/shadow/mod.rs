@@ -66,7 +66,7 @@ impl Mirror {
         self: &Rc<Self>,
         ticket: &Ticket,
         method: &str,
-        declared: Option<u64>,
+        declared: impl FnOnce() -> Option<u64>,
         head: impl FnOnce() -> Option<CopyHead>,
     ) -> Tee {
         let entry = ticket.entry();
@@ -83,7 +83,7 @@ impl Mirror {
             return Tee::none();
         };
         let pairing = Rc::new(Pairing::new(ticket, target));
-        let too_large = declared.is_some_and(|length| length > copying.max_body as u64);
+        let too_large = declared().is_some_and(|length| length > copying.max_body as u64);
         let refused = if self.is_closing.get() {
             CopyResult::DroppedDraining
         } else if entry.stage.copies().in_flight() >= copying.max_in_flight {

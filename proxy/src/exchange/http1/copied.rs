@@ -30,7 +30,7 @@ impl Copied {
         if ticket.entry().choice.is_none() {
             return Self(None);
         }
-        let length = match traits.framing {
+        let length = || match traits.framing {
             Framing::Length(length) => Some(length),
             Framing::Empty => Some(0),
             Framing::Chunked | Framing::UntilClose => None,
