@@ -6,7 +6,7 @@
 //!
 //! **Stop.** `/readyz` turns false, so that nobody sends new traffic; the file is watched no longer; the data
 //! plane closes its listeners and finishes what is in flight, while the control loop still watches and may
-//! still roll back; last the controller writes its checkpoint and lets go of the journal's lock, which is what
+//! still roll back; then what is left of telemetry is sent; last the controller writes its checkpoint and lets go of the journal's lock, which is what
 //! a process standing by waits for.
 
 use std::collections::BTreeMap;
@@ -20,17 +20,20 @@ use serin_config::{Diagnostics, Loaded};
 use serin_control::NowMs;
 use serin_control::runtime::{Controller, Options, Reload};
 use serin_proxy::{BindError, Clock, DataPlane};
+use serin_stats::metrics::Page;
 use serin_stats::snapshot::Snapshot;
 use serin_stats::split::Split;
 use tokio::sync::Notify;
 
 use crate::descriptors;
+use crate::telemetry::{self, Figures, Reporting, Telemetry};
 
 /// Everything that runs.
 pub(crate) struct App {
     plane: DataPlane,
     controller: Arc<Controller>,
     watcher: Watcher,
+    reporting: Option<Reporting>,
 }
 
 /// Why nothing runs.
@@ -45,6 +48,9 @@ pub(crate) enum StartError {
     /// The control loop could not be started.
     #[error("{0}")]
     Control(#[from] serin_control::runtime::StartError),
+    /// Telemetry cannot be sent where it should be.
+    #[error("{0}")]
+    Telemetry(#[from] telemetry::Unusable),
     /// The configuration cannot be watched.
     #[error("cannot watch the configuration: {0}")]
     Watch(std::io::Error),
@@ -60,12 +66,25 @@ impl App {
         let bell = Arc::new(Notify::new());
         let plane = DataPlane::start(&loaded.config, Arc::clone(&bell), clock)?;
         let now: NowMs = Arc::new(move || clock.now_ms());
-        let seam = Arc::new(Seam(plane.clone()));
+        let telemetry = loaded.config.telemetry.as_ref();
+        let telemetry = telemetry.map(Telemetry::prepare).transpose()?;
+        if telemetry.is_some() {
+            plane.trace(Telemetry::links());
+        }
+        let seam = Arc::new(Seam {
+            plane: plane.clone(),
+            figures: telemetry
+                .as_ref()
+                .map(Telemetry::figures)
+                .unwrap_or_default(),
+        });
         let config = Arc::clone(&loaded.config);
         let controller = Controller::start(config, seam, bell, now, Options::default())?;
         let controller = Arc::new(controller);
         let watcher = watch(path, &loaded, &controller).map_err(StartError::Watch)?;
+        let reporting = telemetry.map(|telemetry| telemetry.start(controller.meter()));
         Ok(Self {
+            reporting: reporting.transpose().map_err(BindError::Thread)?,
             plane,
             controller,
             watcher,
@@ -98,6 +117,7 @@ impl App {
             plane,
             controller,
             watcher,
+            reporting,
         } = self;
         let limit = watcher.current().limits.drain;
         controller.set_draining();
@@ -112,6 +132,9 @@ impl App {
                 cut = drained.cut,
                 "requests were cut off at the drain's limit"
             );
+        }
+        if let Some(reporting) = reporting {
+            reporting.stop().await;
         }
         match Arc::try_unwrap(controller) {
             Ok(controller) => controller.stop().await,
@@ -135,7 +158,7 @@ fn watch(path: &Path, loaded: &Loaded, controller: &Arc<Controller>) -> std::io:
     Ok(watcher)
 }
 
-/// A look at the file in the control loop's words; it logs what it makes of it.
+/// A look at the file in the control loop's words, which logs what it makes of it.
 fn told(outcome: watch::Reload) -> Reload {
     match outcome {
         watch::Reload::Applied(loaded, diff) => {
@@ -157,22 +180,26 @@ fn warn_of(loaded: &Loaded) {
 }
 
 /// The proxy as the control loop sees it.
-struct Seam(DataPlane);
+struct Seam {
+    plane: DataPlane,
+    figures: Figures,
+}
 
 impl serin_control::DataPlane for Seam {
     fn snapshot(&self) -> Snapshot {
-        self.0.snapshot()
+        self.plane.snapshot()
     }
 
     fn install(&self, config: &Arc<Config>, splits: &BTreeMap<String, Arc<Split>>) {
-        self.0.install(config, splits);
+        self.plane.install(config, splits);
     }
 
-    fn render_metrics(&self, out: &mut String) {
-        self.0.render_metrics(out);
+    fn metrics(&self, page: &mut Page) {
+        self.plane.metrics(page);
+        self.figures.metrics(page);
     }
 
     fn in_flight(&self) -> usize {
-        self.0.in_flight()
+        self.plane.in_flight()
     }
 }

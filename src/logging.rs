@@ -1,21 +1,60 @@
 //! Where the log goes: standard error, for people on a terminal and as JSON lines otherwise.
+//!
+//! Spans of exchanges are not logged: they are for the collector of traces alone, whatever `RUST_LOG` says.
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use serin_proxy::SPANS;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Registry, fmt};
+
+use crate::telemetry::LateTracer;
 
 /// Starts logging; `RUST_LOG` overrides the level given here. A second call changes nothing.
 pub(crate) fn start(level: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let started = if std::io::stderr().is_terminal() {
-        builder.with_target(false).with_ansi(colours).try_init()
-    } else {
-        builder.json().flatten_event(true).try_init()
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok();
+    let wanted = wanted.filter(|wanted| !wanted.is_empty());
+    let (filter, mistake) = match wanted.as_deref().map(EnvFilter::try_new) {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (EnvFilter::new(level), Some(error)),
+        None => (EnvFilter::new(level), None),
     };
+    let filter = match format!("{SPANS}=off").parse() {
+        Ok(silence) => filter.add_directive(silence),
+        Err(_) => filter,
+    };
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = if std::io::stderr().is_terminal() {
+        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        lines.with_target(false).with_ansi(colours).boxed()
+    } else {
+        lines.json().flatten_event(true).boxed()
+    };
+    let exchanges = Targets::new().with_target(SPANS, LevelFilter::INFO);
+    let started = Registry::default()
+        .with(lines.with_filter(filter))
+        .with(spans().with_filter(exchanges))
+        .try_init();
     // The only error is that somebody logs already.
     drop(started);
+    if let Some(error) = mistake {
+        tracing::warn!(%error, "RUST_LOG is not understood, and ignored");
+    }
+}
+
+/// For traces: what a span says of itself and nothing more.
+fn spans<S>() -> tracing_opentelemetry::OpenTelemetryLayer<S, LateTracer>
+where
+    S: tracing::Subscriber + for<'span> tracing_subscriber::registry::LookupSpan<'span>,
+{
+    tracing_opentelemetry::layer()
+        .with_tracer(LateTracer::default())
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_level(false)
+        .with_tracked_inactivity(false)
+        .with_context_activation(false)
 }

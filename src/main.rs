@@ -8,6 +8,7 @@ mod client;
 mod descriptors;
 mod logging;
 mod signals;
+mod telemetry;
 mod term;
 
 use std::process::ExitCode;

@@ -131,12 +131,20 @@ fn mathematics_depends_on_distributions_only() {
 fn every_crate_obeys_the_workspace_lints() {
     let workspace = read(&root().join("Cargo.toml"));
     assert!(workspace.contains("unsafe_code = \"forbid\""));
-    let offenders: Vec<String> = ["", "config", "control", "control/stats", "proxy"]
-        .iter()
-        .map(|folder| root().join(folder).join("Cargo.toml"))
-        .filter(|manifest| section(&read(manifest), "[lints]") != ["workspace = true"])
-        .map(|manifest| manifest.display().to_string())
-        .collect();
+    let offenders: Vec<String> = [
+        "",
+        "benches",
+        "benches/soak",
+        "config",
+        "control",
+        "control/stats",
+        "proxy",
+    ]
+    .iter()
+    .map(|folder| root().join(folder).join("Cargo.toml"))
+    .filter(|manifest| section(&read(manifest), "[lints]") != ["workspace = true"])
+    .map(|manifest| manifest.display().to_string())
+    .collect();
     expect_none("[lints] workspace = true", &offenders);
 }
 
@@ -207,6 +215,33 @@ fn nothing_is_left_for_later_or_tied_to_one_machine() {
         }
     }
     expect_none("no notes to self, no paths of one machine", &offenders);
+}
+
+/// Codecs with the fixes for the known attacks on HTTP/2 (`tests/blackbox/abuse`): never older ones again.
+#[test]
+fn codecs_are_locked_at_versions_with_the_known_fixes() {
+    let lock = read(&root().join("Cargo.lock"));
+    let number = |text: &str| -> Vec<u32> {
+        let parts = text.split('.');
+        parts.map(|part| part.parse().unwrap()).collect()
+    };
+    let mut offenders = Vec::new();
+    for (name, oldest) in [
+        ("h2", "0.4.20"),
+        ("hyper", "1.12.0"),
+        ("httparse", "1.10.1"),
+    ] {
+        let head = format!("name = \"{name}\"\nversion = \"");
+        let found = lock
+            .split(&head)
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        let found = found.unwrap_or_else(|| panic!("no {name} in Cargo.lock"));
+        if number(found) < number(oldest) {
+            offenders.push(format!("{name} {found} is older than {oldest}"));
+        }
+    }
+    expect_none("no codec older than what was tested", &offenders);
 }
 
 #[track_caller]

@@ -20,6 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use serin_proxy::{Clock, DataPlane};
+use serin_stats::metrics::Page;
 
 /// Without a shadow at both ends: their difference is the noise.
 const SCENARIOS: [&str; 7] = [
@@ -139,8 +140,9 @@ routes:
     println!("{address}");
     std::io::stdout().flush().unwrap();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
-    let mut page = String::new();
-    plane.render_metrics(&mut page);
+    let mut page = Page::default();
+    plane.metrics(&mut page);
+    let page = page.to_text();
     let results = page.lines().filter_map(|line| {
         let (labels, count) = line.strip_prefix("serin_shadow_total{")?.split_once("} ")?;
         let result = labels.split("result=").nth(1)?.trim_matches('"');

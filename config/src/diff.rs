@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::model::{Backend, Config, Route};
+use crate::model::{Backend, Config, Otlp, Route};
 use crate::tls::ServerTls;
 
 /// The difference between the configuration in force and a new one.
@@ -43,7 +43,7 @@ pub enum Part {
     Match,
     /// Where the routing key is, what happens without one, and the salt: who sees which arm.
     Assignment,
-    /// `expose_headers` or `timeouts`.
+    /// `expose_headers`, `timeouts`, `retries`, `fallback` or `upgrade`.
     Exchange,
     /// Another baseline release.
     BaselineRelease,
@@ -68,7 +68,7 @@ impl Part {
         match self {
             Self::Match => "match",
             Self::Assignment => "assignment",
-            Self::Exchange => "timeouts or headers",
+            Self::Exchange => "timeouts, retries or headers",
             Self::BaselineRelease => "baseline release",
             Self::BaselineEndpoints => "baseline endpoints",
             Self::CanaryRelease => "canary release",
@@ -106,6 +106,7 @@ impl Diff {
                 ("probe", old.probe != new.probe),
                 ("state", old.state != new.state),
                 ("workers", old.workers != new.workers),
+                ("telemetry", reporting(old) != reporting(new)),
             ]),
             global: named(&[
                 ("admin token", old.admin.token != new.admin.token),
@@ -115,6 +116,7 @@ impl Diff {
                     addresses(old) == addresses(new) && listen_tls(old) != listen_tls(new),
                 ),
                 ("limits", old.limits != new.limits),
+                ("trace_sample", sample(old) != sample(new)),
             ]),
             added: missing(new, old),
             removed: missing(old, new),
@@ -138,6 +140,17 @@ fn addresses(config: &Config) -> Vec<SocketAddr> {
 fn listen_tls(config: &Config) -> Vec<Option<&ServerTls>> {
     let listeners = config.listeners.iter();
     listeners.map(|listener| listener.tls.as_ref()).collect()
+}
+
+/// Where telemetry goes and in whose name.
+fn reporting(config: &Config) -> Option<(&Otlp, &str)> {
+    let telemetry = config.telemetry.as_ref()?;
+    Some((&telemetry.otlp, &telemetry.service_name))
+}
+
+/// How many requests are traced, where telemetry goes anywhere.
+fn sample(config: &Config) -> Option<f64> {
+    Some(config.telemetry.as_ref()?.trace_sample)
 }
 
 /// The names of what differs.
@@ -171,7 +184,15 @@ fn parts(old: &Route, new: &Route) -> Vec<Part> {
             route.salt.clone(),
         )
     };
-    let exchange = |route: &Route| (route.expose, route.timeouts);
+    let exchange = |route: &Route| {
+        (
+            route.expose,
+            route.timeouts,
+            route.retries.clone(),
+            route.fallback,
+            route.upgrade.clone(),
+        )
+    };
     let mirror = |route: &Route| (route.shadow.clone(), route.mirror, route.copying.clone());
     named(&[
         (Part::Match, old.matcher != new.matcher),
@@ -288,6 +309,13 @@ routes:
             (
                 &[("listen", "limits: {drain: 1s}\nlisten")],
                 "limits changed",
+            ),
+            (
+                &[(
+                    "listen",
+                    "telemetry: {otlp: {endpoint: \"http://c\"}}\nlisten",
+                )],
+                "trace_sample changed; needs a restart to take effect: telemetry",
             ),
             (
                 &[

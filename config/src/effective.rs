@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use crate::compile::mirror;
 use crate::model::{
-    Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Listener, Match, Metric, OnBreach,
-    Plan, Protocol, Rollout, Route, Step,
+    Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Listener, Match, Method,
+    MetricKind, OnBreach, OtlpProtocol, Plan, Protocol, Retries, Rollout, Route, Step, Telemetry,
 };
 use crate::tls::{ClientTls, ServerTls};
 use crate::units::{format_duration, format_percent, format_points, format_size};
@@ -43,6 +43,7 @@ pub fn effective(config: &Config) -> Value {
             "max_buffered_body": format_size(limits.max_buffered_body as u64),
             "drain": format_duration(limits.drain),
         },
+        "telemetry": config.telemetry.as_ref().map(telemetry),
         "routes": config.routes.iter().map(|each| route(each)).collect::<Vec<_>>(),
     }))
 }
@@ -65,6 +66,23 @@ fn client_tls(tls: &ClientTls) -> Value {
     json!({"ca": tls.ca, "cert": tls.cert, "key": tls.key, "server_name": name})
 }
 
+fn telemetry(telemetry: &Telemetry) -> Value {
+    let otlp = &telemetry.otlp;
+    json!({
+        "otlp": {
+            "endpoint": otlp.endpoint.to_string(),
+            "protocol": match otlp.protocol {
+                OtlpProtocol::Grpc => "grpc",
+                OtlpProtocol::Http => "http",
+            },
+            "headers_file": otlp.headers_file,
+            "interval": format_duration(otlp.interval),
+        },
+        "trace_sample": format_percent(telemetry.trace_sample),
+        "service_name": telemetry.service_name,
+    })
+}
+
 fn route(route: &Route) -> Value {
     let timeouts = route.timeouts;
     json!({
@@ -84,6 +102,13 @@ fn route(route: &Route) -> Value {
             "idle": format_duration(timeouts.idle),
             "total": timeouts.total.map(format_duration),
         },
+        "retries": {
+            "attempts": route.retries.attempts,
+            "on": retried_on(&route.retries),
+            "budget": format_percent(route.retries.budget),
+        },
+        "fallback": route.fallback.then_some("baseline"),
+        "upgrade": Some(&route.upgrade).filter(|protocols| !protocols.is_empty()),
         "backends": {
             "baseline": backend(&route.baseline),
             "canary": route.canary.as_ref().map(backend),
@@ -112,6 +137,14 @@ fn key_source(source: &KeySource) -> Value {
         KeySource::Query(name) => json!({"query": name}),
         KeySource::JsonPointer(pointer) => json!({"json_pointer": pointer}),
     }
+}
+
+fn retried_on(retries: &Retries) -> Vec<Value> {
+    let reasons = [("connect", retries.connect), ("reset", retries.reset)];
+    let reasons = reasons.into_iter().filter(|(_, retried)| *retried);
+    let reasons = reasons.map(|(name, _)| json!(name));
+    let statuses = retries.statuses.iter().map(|status| json!(status));
+    reasons.chain(statuses).collect()
 }
 
 fn exposed(expose: Expose) -> Vec<&'static str> {
@@ -162,6 +195,10 @@ fn rollout(rollout: &Rollout) -> Value {
         Plan::Manual(weight) => (None, Some(format_percent(*weight))),
     };
     let analysis = &rollout.analysis;
+    let (method, at_samples) = match analysis.method {
+        Method::Sequential => ("sequential", None),
+        Method::FixedHorizon { at_samples } => ("fixed_horizon", Some(at_samples)),
+    };
     json!({
         "steps": steps,
         "weight": weight,
@@ -169,12 +206,13 @@ fn rollout(rollout: &Rollout) -> Value {
         "analysis": {
             "interval": format_duration(analysis.interval),
             "alpha": analysis.alpha,
-            "method": "sequential",
+            "method": method,
+            "at_samples": at_samples,
             "warmup": format_duration(analysis.warmup),
         },
         "on_breach": on_breach(rollout.on_breach),
         "on_no_data": "hold",
-        "on_sample_ratio_mismatch": "hold",
+        "on_sample_ratio_mismatch": on_breach(rollout.on_sample_ratio_mismatch),
     })
 }
 
@@ -193,12 +231,12 @@ fn step(step: &Step) -> Value {
 
 fn guardrail(guardrail: &Guardrail) -> Value {
     let absolute = guardrail.max_increase.absolute;
-    let (max_increase, max) = match guardrail.metric {
-        Metric::ErrorRate => (
+    let (max_increase, max) = match guardrail.metric.kind() {
+        MetricKind::Rate => (
             json!(format_points(absolute.unwrap_or_default())),
             guardrail.max.map(format_percent),
         ),
-        Metric::LatencyP95 => {
+        MetricKind::Latency { .. } => {
             let absolute = absolute.map(milliseconds);
             let relative = guardrail.max_increase.relative.map(format_percent);
             let both: Vec<String> = absolute.into_iter().chain(relative).collect();

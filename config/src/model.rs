@@ -29,6 +29,8 @@ pub struct Config {
     pub workers: Option<NonZeroUsize>,
     /// Bounds on what clients may do.
     pub limits: Limits,
+    /// Where metrics and traces are sent, if anywhere.
+    pub telemetry: Option<Telemetry>,
     /// In order; the first match wins.
     pub routes: Vec<Arc<Route>>,
 }
@@ -103,6 +105,64 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// Metrics and traces for a collector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Telemetry {
+    /// Where they are sent.
+    pub otlp: Otlp,
+    /// Share of requests that are traced, of those that no caller traces already: a fraction in [0, 1].
+    pub trace_sample: f64,
+    /// Who reports.
+    pub service_name: String,
+}
+
+/// An OTLP collector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Otlp {
+    /// Where it listens.
+    pub endpoint: Collector,
+    /// What it speaks.
+    pub protocol: OtlpProtocol,
+    /// File with headers that are sent along.
+    pub headers_file: Option<PathBuf>,
+    /// Read from that file when the config was loaded: lower-case names, and their values.
+    pub headers: Vec<(String, Secret)>,
+    /// Between two reports of the metrics.
+    pub interval: Duration,
+}
+
+/// `http://host:port`, and for OTLP over HTTP perhaps a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collector {
+    /// Host name or IP address (IPv6 without brackets).
+    pub host: String,
+    /// Port; 4317 (gRPC) or 4318 (HTTP) when the URL has none.
+    pub port: u16,
+    /// What stands before `/v1/traces`; without `/` at its end, mostly empty.
+    pub path: String,
+}
+
+impl std::fmt::Display for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (open, close) = if self.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        let Self { host, port, path } = self;
+        write!(f, "http://{open}{host}{close}:{port}{path}")
+    }
+}
+
+/// What a collector speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// gRPC.
+    Grpc,
+    /// Protobuf over HTTP/1.1.
+    Http,
+}
+
 /// One route of the data plane.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
@@ -120,6 +180,12 @@ pub struct Route {
     pub expose: Expose,
     /// Deadlines towards upstreams.
     pub timeouts: Timeouts,
+    /// When an upstream is asked again.
+    pub retries: Retries,
+    /// Baseline answers in place of a canary that can't be connected or answers 5xx.
+    pub fallback: bool,
+    /// Protocols that a client may switch to (lower case).
+    pub upgrade: Vec<String>,
     /// The release that serves today.
     pub baseline: Backend,
     /// The release that has to earn its traffic.
@@ -228,6 +294,21 @@ pub struct Timeouts {
     pub total: Option<Duration>,
 }
 
+/// When an upstream is asked again: only before the first byte to the client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retries {
+    /// How many times, at most.
+    pub attempts: u32,
+    /// When no connection was to be had.
+    pub connect: bool,
+    /// When the connection broke without a byte of a response, and asking again does no harm.
+    pub reset: bool,
+    /// When the response has one of these statuses, and asking again does no harm.
+    pub statuses: Vec<u16>,
+    /// The share of requests, in [0, 1], that may be asked again.
+    pub budget: f64,
+}
+
 /// One arm's servers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
@@ -312,6 +393,13 @@ pub struct Rollout {
     pub analysis: Analysis,
     /// What a breach does, unless a guardrail says otherwise.
     pub on_breach: OnBreach,
+    /// What it does when users do not arrive in the declared proportion.
+    #[serde(default = "hold")]
+    pub on_sample_ratio_mismatch: OnBreach,
+}
+
+const fn hold() -> OnBreach {
+    OnBreach::Hold
 }
 
 /// Automatic ramp, or a weight that operators edit.
@@ -376,18 +464,79 @@ pub struct Guardrail {
 pub enum Metric {
     /// Share of requests that failed.
     ErrorRate,
+    /// Share of requests that the upstream refused with a 4xx.
+    RejectedRate,
+    /// Share of requests whose client left first.
+    AbortedRate,
+    /// Median of the whole response's time.
+    LatencyP50,
+    /// 90th percentile of the whole response's time.
+    LatencyP90,
     /// 95th percentile of the whole response's time.
     LatencyP95,
+    /// 99th percentile of the whole response's time.
+    LatencyP99,
+    /// 95th percentile of the time to the first byte.
+    TtftP95,
+}
+
+/// What kind of number a metric is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MetricKind {
+    /// A share of requests.
+    Rate,
+    /// A quantile of a time in milliseconds.
+    Latency {
+        /// Which, in (0, 1).
+        quantile: f64,
+    },
 }
 
 impl Metric {
+    /// All of them, in the order of the reference.
+    pub const ALL: [Self; 8] = [
+        Self::ErrorRate,
+        Self::RejectedRate,
+        Self::AbortedRate,
+        Self::LatencyP50,
+        Self::LatencyP90,
+        Self::LatencyP95,
+        Self::LatencyP99,
+        Self::TtftP95,
+    ];
+
     /// Its name in the config, in JSON and in labels.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::ErrorRate => "error_rate",
+            Self::RejectedRate => "rejected_rate",
+            Self::AbortedRate => "aborted_rate",
+            Self::LatencyP50 => "latency_p50",
+            Self::LatencyP90 => "latency_p90",
             Self::LatencyP95 => "latency_p95",
+            Self::LatencyP99 => "latency_p99",
+            Self::TtftP95 => "ttft_p95",
         }
+    }
+
+    /// What kind of number it is.
+    #[must_use]
+    pub const fn kind(self) -> MetricKind {
+        let quantile = match self {
+            Self::ErrorRate | Self::RejectedRate | Self::AbortedRate => return MetricKind::Rate,
+            Self::LatencyP50 => 0.50,
+            Self::LatencyP90 => 0.90,
+            Self::LatencyP95 | Self::TtftP95 => 0.95,
+            Self::LatencyP99 => 0.99,
+        };
+        MetricKind::Latency { quantile }
+    }
+
+    /// Whether it is a share of requests.
+    #[must_use]
+    pub const fn is_rate(self) -> bool {
+        matches!(self.kind(), MetricKind::Rate)
     }
 }
 
@@ -420,8 +569,25 @@ pub struct Analysis {
     pub interval: Duration,
     /// Chance of rolling back a harmless canary, over a whole rollout.
     pub alpha: f64,
+    /// When and by what the guardrails are decided.
+    #[serde(default)]
+    pub method: Method,
     /// After each step-up: latency is left out.
     pub warmup: Duration,
+}
+
+/// When and by what the guardrails are decided.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
+    /// At every look, by tests that may be watched.
+    #[default]
+    Sequential,
+    /// Once, by the classic tests, when the canary has answered this many requests.
+    FixedHorizon {
+        /// At least 1.
+        at_samples: u64,
+    },
 }
 
 /// What a breach does.

@@ -20,6 +20,14 @@ fn the_contracts_sample_loads() {
     let listeners: Vec<String> = config.listeners.iter().map(ToString::to_string).collect();
     assert_eq!(listeners, ["127.0.0.1:8080"]);
     assert_eq!(config.limits.max_body, 1 << 30);
+    let telemetry = config.telemetry.as_ref().unwrap();
+    assert_eq!(telemetry.otlp.endpoint.to_string(), "http://127.0.0.1:4317");
+    assert_eq!(telemetry.trace_sample, 0.01);
+    let (name, value) = &telemetry.otlp.headers[0];
+    assert_eq!(
+        (name.as_str(), &*value.0),
+        ("authorization", &b"Bearer not-a-real-token"[..])
+    );
     let digits = config.route("digits").unwrap();
     assert_eq!(digits.routing_key, [KeySource::Header("x-user-id".into())]);
     assert_eq!(digits.salt.as_ref().unwrap().0, b"not-a-real-secret");
@@ -159,6 +167,45 @@ fn secrets_are_found_beside_the_file_and_lose_their_line_ending() {
         said.contains("which holds more than one word of plain ASCII") && !said.contains("two"),
         "{said}"
     );
+}
+
+#[test]
+fn headers_of_the_collector_are_read_and_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("serin.yaml");
+    let top =
+        "telemetry: {otlp: {endpoint: \"http://[::1]/otlp/\", protocol: http, headers_file: h}}";
+    std::fs::write(&path, file(top, "")).unwrap();
+    let load = |headers: &str| {
+        std::fs::write(folder.path().join("h"), headers).unwrap();
+        serin_config::load(&path)
+    };
+    let loaded = load("# two\r\nX-Scope: a b \r\n\nauthorization:Basic eDp5Og==\n").unwrap();
+    let otlp = &loaded.config.telemetry.as_ref().unwrap().otlp;
+    assert_eq!(otlp.endpoint.to_string(), "http://[::1]:4318/otlp");
+    let read: Vec<(&str, &[u8])> = otlp
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), &*value.0))
+        .collect();
+    let expected: [(&str, &[u8]); 2] = [("x-scope", b"a b"), ("authorization", b"Basic eDp5Og==")];
+    assert_eq!(read, expected);
+    let shown = format!(
+        "{:?} {}",
+        loaded.config,
+        serin_config::effective(&loaded.config)
+    );
+    assert!(!shown.contains("eDp5"), "{shown}");
+    for broken in [
+        "s3cret",
+        "a b: s3cret",
+        "x: s3cret\u{e9}",
+        "x: ok\ns3cret: ",
+    ] {
+        let said = load(broken).unwrap_err().to_string();
+        assert!(said.contains("is no header"), "{said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
 }
 
 #[test]

@@ -65,6 +65,12 @@ fn valid(schema: &Value, value: &Value) -> bool {
                 .count()
                 == 1
         }
+        "anyOf" => rule
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|rule| valid(rule, value)),
+        "not" => !valid(rule, value),
         "enum" => rule.as_array().unwrap().contains(value),
         "const" => rule == value,
         "pattern" => value
@@ -152,6 +158,21 @@ fn schema_and_reader_agree() {
         ("limits.max_body".to_owned(), json!("1M"), false),
         ("limits.max_connections".to_owned(), json!("20000"), false),
         ("telemetry".to_owned(), json!({}), false),
+        ("telemetry.trace_sample".to_owned(), json!("100%"), true),
+        ("telemetry.trace_sample".to_owned(), json!(0.01), false),
+        ("telemetry.otlp.protocol".to_owned(), json!("http"), true),
+        ("telemetry.otlp.protocol".to_owned(), json!("json"), false),
+        (
+            "telemetry.otlp.endpoint".to_owned(),
+            json!("http://[::1]:4317"),
+            true,
+        ),
+        (
+            "telemetry.otlp.endpoint".to_owned(),
+            json!("https://c"),
+            false,
+        ),
+        ("telemetry.otlp.interval".to_owned(), json!(10), false),
         ("routes".to_owned(), json!([]), false),
         ("routes.0.name".to_owned(), json!("a b"), false),
         (
@@ -264,7 +285,7 @@ fn schema_and_reader_agree() {
         (format!("{latency}.max_decrease"), json!("5%"), false),
         (
             "routes.0.rollout.guardrails.0".to_owned(),
-            json!({"ttft_p95": {}}),
+            json!({"tokens_p95": {}}),
             false,
         ),
         (
@@ -286,6 +307,31 @@ fn schema_and_reader_agree() {
             "routes.0.rollout.analysis.method".to_owned(),
             json!("fixed_horizon"),
             false,
+        ),
+        (
+            "routes.0.rollout.analysis".to_owned(),
+            json!({"method": "fixed_horizon", "at_samples": 10_000}),
+            true,
+        ),
+        (
+            "routes.0.rollout.analysis.at_samples".to_owned(),
+            json!(10_000),
+            false,
+        ),
+        (
+            "routes.0.rollout.on_sample_ratio_mismatch".to_owned(),
+            json!("warn"),
+            true,
+        ),
+        (
+            "routes.0.rollout.guardrails".to_owned(),
+            json!([
+                {"rejected_rate": {"max_increase": "2pp"}},
+                {"aborted_rate": {}},
+                {"latency_p99": {"max_increase": ["100ms", "20%"], "max": "2s"}},
+                {"ttft_p95": {"max_increase": "50%", "dry_run": true}},
+            ]),
+            true,
         ),
         (
             "routes.0.rollout.on_no_data".to_owned(),
@@ -358,8 +404,10 @@ fn fill(schema: &Value, value: &mut Value) -> usize {
 /// What is in force, read back, is what is in force.
 #[test]
 fn the_effective_configuration_reads_back() {
-    let without_salt = SAMPLE.replace("    salt_file: ./salt\n", "");
-    for text in [without_salt.as_str(), MINIMAL] {
+    let without_files = SAMPLE
+        .replace("    salt_file: ./salt\n", "")
+        .replace(", headers_file: ./otlp-headers", "");
+    for text in [without_files.as_str(), MINIMAL] {
         let config =
             serin_config::parse(text, "serin.yaml").unwrap_or_else(|errors| panic!("{errors}"));
         let effective = serin_config::effective(&config);

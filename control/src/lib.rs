@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod analysis;
+pub mod forecast;
 pub mod journal;
 pub mod rollout;
 pub mod runtime;
@@ -13,5 +14,6 @@ pub mod simulation;
 mod driver;
 mod port;
 
+pub use admin::meter::Meter;
 pub use port::{DataPlane, NowMs};
 pub use runtime::{Controller, Options, Reload, StartError};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serin_config::model::Config;
+use serin_stats::metrics::Page;
 use serin_stats::snapshot::Snapshot;
 use serin_stats::split::Split;
 
@@ -18,8 +19,8 @@ pub trait DataPlane: Send + Sync + 'static {
     /// Puts a configuration and the split of every rollout in force, for all workers at once.
     fn install(&self, config: &Arc<Config>, splits: &BTreeMap<String, Arc<Split>>);
 
-    /// Appends the data plane's metrics as Prometheus text.
-    fn render_metrics(&self, out: &mut String);
+    /// Writes the data plane's metrics onto the page.
+    fn metrics(&self, page: &mut Page);
 
     /// Requests that are being answered now.
     fn in_flight(&self) -> usize;

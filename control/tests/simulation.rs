@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use serin_config::model::{Analysis, Guardrail, Margin, Metric, OnBreach, Plan, Rollout, Step};
+use serin_config::model::{
+    Analysis, Guardrail, Margin, Method, Metric, OnBreach, Plan, Rollout, Step,
+};
 use serin_control::analysis::{Evidence, Rule};
 use serin_control::rollout::{Phase, RolloutSpec};
 use serin_control::simulation::{Effect, Traffic, World};
@@ -60,9 +62,11 @@ fn rollout(steps: Vec<Step>) -> RolloutSpec {
             analysis: Analysis {
                 interval: Duration::from_secs(5),
                 alpha: 0.05,
+                method: Method::Sequential,
                 warmup: Duration::from_secs(10),
             },
             on_breach: OnBreach::Rollback,
+            on_sample_ratio_mismatch: OnBreach::Hold,
         },
     }
 }
@@ -312,4 +316,25 @@ fn the_same_seed_is_the_same_rollout() {
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1).1, run(2).1);
+}
+
+#[test]
+fn a_clean_release_takes_a_short_ramp_in_minutes() {
+    // No error on either arm: nothing may be stuck for want of variance.
+    let traffic = Traffic {
+        error_rate: 0.0,
+        requests_per_second: 300.0,
+        most_requests: 1,
+        ..traffic()
+    };
+    for seed in 0..3 {
+        let steps = [0.05, 0.25, 0.5, 1.0].map(|weight| at(weight, 1));
+        let mut spec = rollout(steps.to_vec());
+        spec.rollout.analysis.warmup = Duration::from_mins(1);
+        let mut world = world(spec, traffic, Effect::NONE, seed);
+        let arrived = serve_until(&mut world, Phase::Healthy, 120_000);
+        let minutes = world.now_ms() as f64 / 60_000.0;
+        println!("seed {seed}: at 100 % after {minutes:.1} minutes, the first of them to warm up");
+        assert!(arrived, "seed {seed}: {}", world.state().reason);
+    }
 }

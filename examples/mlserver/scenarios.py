@@ -25,8 +25,8 @@ V1 = Release("1", "v1")
 GOOD = Release("2", "v2")
 BROKEN = Release("2", "v2-half")
 #: Like models of another size: both behind the same runtime, one three times as long as the other.
-UNHURRIED = Release("1", "v1", lasts_ms=100)
-SLOW = Release("2", "v2", lasts_ms=300)
+UNHURRIED = Release("1", "v1", lasts_ms=150)
+SLOW = Release("2", "v2", lasts_ms=450)
 
 #: For a ramp to end, in seconds: about 30 on an idle machine.
 RAMP = 180.0

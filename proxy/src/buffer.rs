@@ -113,7 +113,7 @@ impl Buffer {
     }
 }
 
-/// Writes what `pending` still holds behind `sent`; ready when all was written.
+/// Writes what `pending` still holds behind `sent`; ready when all is on its way.
 pub(crate) fn poll_write_all(
     cx: &mut Context<'_>,
     stream: &mut Stream,
@@ -128,7 +128,8 @@ pub(crate) fn poll_write_all(
             Poll::Pending => return Poll::Pending,
         }
     }
-    Poll::Ready(Ok(()))
+    // TLS may hold a record still.
+    Pin::new(stream).poll_flush(cx)
 }
 
 #[cfg(test)]

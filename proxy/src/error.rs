@@ -134,6 +134,11 @@ impl Failure {
         )
     }
 
+    /// The status that tells the client (a gRPC client is told in another way).
+    pub(crate) const fn status(&self) -> StatusCode {
+        self.told().status
+    }
+
     /// The response that tells the client.
     pub(crate) fn to_response(&self, is_grpc: bool) -> Response<Bytes> {
         let told = self.told();

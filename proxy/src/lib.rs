@@ -3,6 +3,8 @@
 //! The folders are a request's way: `listener` → `worker` → `connection` → `exchange` → [`route`] → `upstream`
 //! → `observe` → [`measure`]. [`DataPlane`] starts it all, and is what the rest of the house holds.
 
+#[cfg(feature = "bench")]
+pub mod bench;
 mod buffer;
 mod clock;
 mod connection;
@@ -25,4 +27,6 @@ mod worker;
 
 pub use clock::Clock;
 pub use listener::BindError;
+pub use observe::trace::{SPANS, SpanLinks};
+pub use observe::traceparent::Traceparent;
 pub use plane::{DataPlane, Drained};

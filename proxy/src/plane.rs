@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc as blocking;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use serin_config::model::{Config, Limits};
+use serin_stats::metrics::Page;
+use serin_stats::names::{self, label};
 use serin_stats::snapshot::Snapshot;
 use serin_stats::split::Split;
 use tokio::runtime::{Builder, LocalRuntime};
@@ -20,7 +22,7 @@ use crate::Clock;
 use crate::gauge::Gauges;
 use crate::listener::{self, Acceptor, BindError, Listener};
 use crate::measure::Measurements;
-use crate::measure::exposition::Family;
+use crate::observe::{Sampling, SpanLinks};
 use crate::route::Table;
 use crate::shadow::Memory;
 use crate::succession::Inheritance;
@@ -63,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) handshakes: Handshakes,
     /// What copies of requests may hold.
     pub(crate) copies: Arc<Memory>,
+    /// Who collects spans of exchanges.
+    pub(crate) span_links: OnceLock<Arc<dyn SpanLinks>>,
     measurements: Measurements,
 }
 
@@ -70,6 +74,8 @@ pub(crate) struct Shared {
 pub(crate) struct Rules {
     /// Bounds on what clients may do.
     pub(crate) limits: Limits,
+    /// Which requests are traced.
+    pub(crate) sampling: Sampling,
     /// Routes and splits.
     pub(crate) table: Table,
 }
@@ -116,6 +122,7 @@ impl DataPlane {
             ports: config.listeners.iter().map(Port::new).collect(),
             handshakes: Handshakes::default(),
             copies: Arc::default(),
+            span_links: OnceLock::new(),
             measurements: Measurements::new(workers, bell),
         });
         let plane = Self {
@@ -138,8 +145,11 @@ impl DataPlane {
     /// Puts routes, limits, certificates and splits in force, for all workers at once. Listeners' addresses and
     /// the number of workers stay as they were started.
     pub fn install(&self, config: &Arc<Config>, splits: &BTreeMap<String, Arc<Split>>) {
+        let telemetry = config.telemetry.as_ref();
+        let sampling = telemetry.map(|telemetry| telemetry.trace_sample);
         let rules = Rules {
             limits: config.limits.clone(),
+            sampling: sampling.map(Sampling::of).unwrap_or_default(),
             table: Table::new(config, splits, &self.shared.measurements),
         };
         self.shared.rules.store(Some(Arc::new(rules)));
@@ -150,38 +160,29 @@ impl DataPlane {
         self.signal.send_modify(|_| {});
     }
 
+    /// From now on requests are traced, those that callers or the configuration's `trace_sample` choose. Who
+    /// collects the spans is given once; later ones are ignored.
+    pub fn trace(&self, collector: Arc<dyn SpanLinks>) {
+        _ = self.shared.span_links.set(collector);
+    }
+
     /// What happened. Takes the slots of users that erred: there is one caller, the control loop.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         self.shared.measurements.snapshot()
     }
 
-    /// Writes the data plane's metrics as Prometheus text.
-    pub fn render_metrics(&self, out: &mut String) {
-        self.shared.measurements.render(out);
-        Family::start(
-            out,
-            "http_server_active_requests",
-            "gauge",
-            "Requests in flight, responses that are still streaming included.",
-        )
-        .sample("", &[], self.in_flight());
-        Family::start(
-            out,
-            "serin_connections",
-            "gauge",
-            "Client connections that are open.",
-        )
-        .sample("", &[], self.connections());
+    /// Writes the data plane's metrics onto the page.
+    pub fn metrics(&self, page: &mut Page) {
+        self.shared.measurements.metrics(page);
+        let active = page.family(&names::ACTIVE_REQUESTS);
+        active.add(&[], self.in_flight());
+        let connections = page.family(&names::CONNECTIONS);
+        connections.add(&[], self.connections());
         let Handshakes { completed, failed } = &self.shared.handshakes;
-        let mut family = Family::start(
-            out,
-            "serin_tls_handshakes_total",
-            "counter",
-            "TLS handshakes with clients.",
-        );
+        let handshakes = page.family(&names::TLS_HANDSHAKES);
         for (result, count) in [("completed", completed), ("failed", failed)] {
-            family.sample("", &[("result", result)], count.load(Ordering::Relaxed));
+            handshakes.add(&[(label::RESULT, result)], count.load(Ordering::Relaxed));
         }
     }
 

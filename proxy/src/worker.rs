@@ -17,9 +17,10 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::Clock;
 use crate::buffer::Buffers;
 use crate::connection::{self, Activity};
+use crate::exchange::Budgets;
 use crate::gauge::{Gauges, Seat};
 use crate::identity::Identity;
-use crate::observe::Arrival;
+use crate::observe::{Arrival, SpanLinks};
 use crate::plane::{Phase, Rules, Shared, Signal};
 use crate::shadow::Mirror;
 use crate::upstream::Upstreams;
@@ -49,6 +50,8 @@ pub(crate) struct Desk {
     pub(crate) mirror: Rc<Mirror>,
     /// Names and dice.
     pub(crate) identity: Identity,
+    /// How often upstreams may be asked again.
+    pub(crate) budgets: Budgets,
     /// Memory that connections borrow.
     pub(crate) buffers: Buffers,
     /// Set once no more requests are wanted.
@@ -96,6 +99,7 @@ impl Desk {
             upstreams: Upstreams::default(),
             mirror: Rc::new(Mirror::new(Arc::clone(&shared.copies))),
             identity: Identity::default(),
+            budgets: Budgets::default(),
             buffers: Buffers::default(),
             closing: Closing::default(),
             rules: RefCell::new(Cache::new(Arc::clone(&shared.rules))),
@@ -149,6 +153,11 @@ impl Desk {
     /// A handshake with a client ended.
     pub(crate) fn shook_hands(&self, is_completed: bool) {
         self.shared.handshakes.count(is_completed);
+    }
+
+    /// Who collects spans, if anybody does.
+    pub(crate) fn span_links(&self) -> Option<&Arc<dyn SpanLinks>> {
+        self.shared.span_links.get()
     }
 
     fn gauges(&self) -> &Gauges {

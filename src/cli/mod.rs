@@ -8,10 +8,12 @@ mod abort;
 mod approve;
 mod check;
 mod demo;
+mod explain;
 mod failure;
 mod history;
 mod operate;
 mod pause;
+mod plan;
 mod promote;
 mod resume;
 mod retry;
@@ -20,6 +22,7 @@ mod schema;
 mod set_weight;
 mod simulate;
 mod status;
+mod undo;
 
 pub(crate) use failure::{Answer, Failure, exit_code};
 
@@ -52,6 +55,7 @@ enum Verb {
     Run(run::Run),
     Demo(demo::Demo),
     Check(check::Check),
+    Plan(plan::Plan),
     Simulate(simulate::Simulate),
     Schema(schema::Schema),
     Status(status::StatusVerb),
@@ -60,9 +64,11 @@ enum Verb {
     Resume(resume::Resume),
     Abort(abort::Abort),
     Retry(retry::Retry),
+    Undo(undo::Undo),
     SetWeight(set_weight::SetWeight),
     Approve(approve::Approve),
     History(history::History),
+    Explain(explain::Explain),
 }
 
 impl Cli {
@@ -73,6 +79,7 @@ impl Cli {
             Verb::Run(verb) => verb.run().await,
             Verb::Demo(verb) => verb.run().await,
             Verb::Check(verb) => verb.run(),
+            Verb::Plan(verb) => verb.run(),
             Verb::Simulate(verb) => verb.run(),
             Verb::Schema(verb) => verb.run(),
             Verb::Status(verb) => verb.run(admin).await,
@@ -81,9 +88,11 @@ impl Cli {
             Verb::Resume(verb) => verb.run(admin).await,
             Verb::Abort(verb) => verb.run(admin).await,
             Verb::Retry(verb) => verb.run(admin).await,
+            Verb::Undo(verb) => verb.run(admin).await,
             Verb::SetWeight(verb) => verb.run(admin).await,
             Verb::Approve(verb) => verb.run(admin).await,
             Verb::History(verb) => verb.run(admin).await,
+            Verb::Explain(verb) => verb.run(admin).await,
         }
     }
 }
@@ -112,8 +121,7 @@ mod tests {
     fn wrong_usage_exits_2() {
         for words in [
             "serin",
-            "serin explain digits",
-            "serin undo digits",
+            "serin explain digits x",
             "serin stauts",
             "serin status --output yaml",
             "serin set-weight",

@@ -157,13 +157,15 @@ pub(crate) struct Guardrail {
     pub(crate) interval: Option<[Option<f64>; 2]>,
     pub(crate) max_increase: Option<f64>,
     pub(crate) p_value: Option<f64>,
+    pub(crate) dry_run: bool,
     pub(crate) classic: Classic,
 }
 
-/// The fixed-horizon tests, for reading only.
+/// The fixed-horizon tests, for reading only unless they were asked for.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Classic {
+    pub(crate) used_for_decisions: bool,
     pub(crate) two_proportion_z: Option<ClassicTest>,
     pub(crate) mann_whitney: Option<ClassicTest>,
 }
@@ -172,8 +174,13 @@ pub(crate) struct Classic {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct ClassicTest {
-    pub(crate) z: Option<f64>,
     pub(crate) p_value: Option<f64>,
+    /// Of rates: the plain difference.
+    pub(crate) effect: Option<f64>,
+    /// Of latencies: the chance that a canary request is slower.
+    pub(crate) auc: Option<f64>,
+    /// Of latencies: the median shift in milliseconds.
+    pub(crate) hodges_lehmann: Option<f64>,
 }
 
 /// The broken rule behind a rollback, with the numbers at that moment.

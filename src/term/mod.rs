@@ -8,7 +8,7 @@ mod paint;
 mod screen;
 mod table;
 
-pub(crate) use numbers::{count, p_value, percent, points, signed, significant};
+pub(crate) use numbers::{count, p_value, percent, points, signed, significant, time};
 pub(crate) use paint::{Colour, Paint};
 pub(crate) use screen::Screen;
 pub(crate) use table::{Align, Table};

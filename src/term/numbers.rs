@@ -1,5 +1,9 @@
 //! Numbers as people read them, in the units that the configuration is written in.
 
+use std::time::Duration;
+
+use serin_config::units::format_duration;
+
 /// `9120` → `9,120`.
 pub(crate) fn count(value: u64) -> String {
     let digits = value.to_string();
@@ -11,6 +15,17 @@ pub(crate) fn count(value: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Seconds as a duration that people read: `1.5s`, `1m35s`, `27m`; `never` when infinite.
+pub(crate) fn time(seconds: f64) -> String {
+    let rounded = match seconds {
+        _ if seconds < 10.0 => (seconds * 10.0).round() / 10.0,
+        _ if seconds < 600.0 => seconds.round(),
+        _ if seconds < 36_000.0 => (seconds / 60.0).round() * 60.0,
+        _ => (seconds / 3600.0).round() * 3600.0,
+    };
+    Duration::try_from_secs_f64(rounded).map_or_else(|_| "never".to_owned(), format_duration)
 }
 
 /// About three significant digits, without an exponent and without trailing zeros.
@@ -89,6 +104,19 @@ mod tests {
         assert_eq!(significant(1234.5), "1234");
         assert_eq!(significant(14.94), "14.9");
         assert_eq!(significant(100.0), "100");
+    }
+
+    #[test]
+    fn times_are_as_exact_as_they_matter() {
+        for (seconds, text) in [
+            (0.0, "0s"),
+            (1.26, "1.3s"),
+            (95.4, "1m35s"),
+            (1_000.0, "17m"),
+            (f64::INFINITY, "never"),
+        ] {
+            assert_eq!(time(seconds), text);
+        }
     }
 
     #[test]

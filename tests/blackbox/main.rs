@@ -4,6 +4,8 @@
 //! side by side; what they share lives in `tests/support`.
 
 #[cfg(test)]
+mod abuse;
+#[cfg(test)]
 mod breach;
 #[cfg(test)]
 mod config_errors;
@@ -15,6 +17,8 @@ mod demo;
 mod documents;
 #[cfg(test)]
 mod drain;
+#[cfg(test)]
+mod explain;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
@@ -28,9 +32,15 @@ mod replacement;
 #[cfg(test)]
 mod shadow;
 #[cfg(test)]
+mod soak;
+#[cfg(test)]
 mod standby;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod verbs;
+#[cfg(test)]
+mod workers;

@@ -98,12 +98,14 @@ async fn one_user_one_arm_on_both_protocols_and_in_every_process() {
 #[tokio::test]
 async fn a_ramp_of_good_releases_arrives_by_itself() {
     let pair = Pair::good();
+    // Margins that some hundreds of requests can prove.
     let plan = "steps: [{weight: 20%, min_duration: 300ms, min_samples: 20}, \
                 {weight: 60%, min_duration: 300ms, min_samples: 20}, \
-                {weight: 100%, min_duration: 300ms, min_samples: 20}]";
+                {weight: 100%, min_duration: 300ms, min_samples: 20}]\n      \
+                guardrails: [{error_rate: {max_increase: 5pp}}, {latency_p95: {max_increase: 500ms}}]";
     let site = Site::new();
     let mut digits = Digits::new(pair.baseline.address(), pair.canary.address(), plan);
-    digits.interval = "100ms";
+    digits.interval = "100ms, warmup: 0s";
     site.configure(&digits);
     let _serin = site.start().await;
     let load = crate::support::load::Load::start(site.http, 2);

@@ -163,3 +163,30 @@ async fn endpoints_and_routes_change_without_a_restart() {
     .await;
     load.stop().await.expect_clean();
 }
+
+/// Who reads the log learns what became of an edit, and what of it needs a restart.
+#[tokio::test]
+async fn what_came_of_a_reload_is_logged() {
+    let baseline = ModelServer::start(Behaviour::GOOD);
+    let site = Site::new();
+    let digits = Digits::new(baseline.address(), baseline.address(), "weight: 10%");
+    site.configure(&digits);
+    let serin = site.start().await;
+    let admin = site.admin();
+    let before = admin.reloads("refused").await;
+    site.write(site.text(&digits.plan("weight: 10")));
+    admin.reloads_beyond(before, "refused").await;
+    eventually("the mistake in the log", SOON, async || {
+        let log = serin.log();
+        (log.contains("configuration refused") && log.contains("write 10%")).then_some(())
+    })
+    .await;
+    let text = site.text(&digits.plan("weight: 20%"));
+    site.write(text.replace("workers: 2", "workers: 7"));
+    admin.weight(0.2).await;
+    eventually("the change in the log", SOON, async || {
+        let log = serin.log();
+        (log.contains("configuration taken over") && log.contains("workers")).then_some(())
+    })
+    .await;
+}

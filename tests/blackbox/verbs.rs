@@ -225,8 +225,10 @@ async fn every_verb_explains_itself_with_an_example() {
         "resume",
         "abort",
         "retry",
+        "undo",
         "set-weight",
         "history",
+        "explain",
         "approve",
     ] {
         let mut command = command();
@@ -242,6 +244,26 @@ async fn every_verb_explains_itself_with_an_example() {
             "{verb}: {said:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_promotion_can_be_undone_and_stays_undone() {
+    let scene = Scene::start(RAMP).await;
+    scene.refused("undo").await;
+    scene
+        .good(&["promote", "digits", "--full"], "Healthy", 1.0)
+        .await;
+    let reason = "complaints since yesterday";
+    let undo = ["undo", "digits", "--reason", reason];
+    let status = scene.good(&undo, "RolledBack", 0.0).await;
+    let why = status["reason"].as_str().unwrap_or_default();
+    assert!(why.starts_with("promotion undone"), "{why}");
+    assert!(why.contains(reason), "{why}");
+    scene.refused("promote").await;
+    scene.site.configure(&scene.digits.plan("weight: 50%"));
+    scene.site.admin().reloads_beyond(0.0, "applied").await;
+    assert_eq!(actual(&scene.site.admin().status().await), 0.0);
+    scene.good(&["retry"], "Progressing", 0.5).await;
 }
 
 #[tokio::test]
@@ -277,14 +299,15 @@ async fn weights_in_the_api_have_units_too() {
 
 #[tokio::test]
 async fn a_script_can_wait_for_the_end() {
-    let plan = "steps: [{weight: 20%, min_duration: 0s}, {weight: 100%, min_duration: 0s}]";
+    let plan = "steps: [{weight: 20%, min_duration: 0s}, {weight: 100%, min_duration: 0s}]\n      \
+                guardrails: [{error_rate: {max_increase: 5pp}}, {latency_p95: {max_increase: 500ms}}]";
     let scene = Scene::start(RAMP).await;
     let site = &scene.site;
     let wait = ["status", "digits", "--timeout", "200ms"];
     site.verb_exits(1, &wait).await;
 
     let mut digits = scene.digits.plan(plan);
-    digits.interval = "100ms";
+    digits.interval = "100ms, warmup: 0s";
     site.configure(&digits);
     let load = crate::support::load::Load::start(site.http, 2);
     site.verb_exits(0, &["status", "digits", "--timeout", "20s"])

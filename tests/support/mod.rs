@@ -6,6 +6,8 @@
 
 pub(crate) mod admin;
 pub(crate) mod client;
+pub(crate) mod collector;
+pub(crate) mod exposition;
 pub(crate) mod load;
 pub(crate) mod model;
 pub(crate) mod ports;

@@ -31,6 +31,8 @@ pub(crate) enum Behaviour {
     Hold,
     /// Promises a body and breaks off in the middle of it.
     CutBody,
+    /// Answers with the `traceparent` that came.
+    EchoTrace,
     /// Answers 400 to requests with an `x-malformed` header, 200 to the rest.
     RefuseMalformed,
 }
@@ -137,6 +139,7 @@ async fn answer(
 ) -> Result<Response<ModelBody>, Infallible> {
     seen.fetch_add(1, Ordering::SeqCst);
     let malformed = request.headers().contains_key("x-malformed");
+    let trace = request.headers().get("traceparent").cloned();
     drop(request.into_body().collect().await);
     let told = told.wait_for(|now| *now != Behaviour::Hold).await;
     let Ok(behaviour) = told.map(|told| *told) else {
@@ -147,6 +150,11 @@ async fn answer(
         Behaviour::Answer(status) => reply(status),
         Behaviour::RefuseMalformed if malformed => reply(StatusCode::BAD_REQUEST),
         Behaviour::RefuseMalformed | Behaviour::Hold => reply(StatusCode::OK),
+        Behaviour::EchoTrace => {
+            let trace = trace.map(|trace| Bytes::copy_from_slice(trace.as_bytes()));
+            let body = Full::new(trace.unwrap_or_default());
+            Response::new(body.map_err(|never| match never {}).boxed())
+        }
         Behaviour::Slow(time) => {
             tokio::time::sleep(time).await;
             reply(StatusCode::OK)

@@ -34,7 +34,8 @@ impl Serin {
         Self::launch(command)
     }
 
-    fn launch(mut command: Command) -> Self {
+    /// Starts a prepared command, its output captured.
+    pub(crate) fn launch(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -45,6 +46,11 @@ impl Serin {
         follow(child.stdout.take().unwrap(), &log);
         follow(child.stderr.take().unwrap(), &log);
         Self { child, log }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Everything it printed so far.
@@ -70,6 +76,20 @@ impl Serin {
     /// From now on it can write again.
     pub(crate) fn free_disk(&self) {
         self.limit_files(None);
+    }
+
+    /// What it uses at this moment.
+    pub(crate) fn vitals(&self) -> Vitals {
+        Vitals::of(self.child.id())
+    }
+
+    /// The names of its threads.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        tasks
+            .map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap())
+            .map(|name| name.trim_end().to_owned())
+            .collect()
     }
 
     fn limit_files(&self, bytes: Option<u64>) {
@@ -115,6 +135,42 @@ impl Drop for Serin {
         drop(self.child.wait());
         if std::thread::panicking() {
             eprintln!("--- log of the process ---\n{}---", self.log());
+        }
+    }
+}
+
+/// What a process uses of the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vitals {
+    /// Resident memory in bytes.
+    pub(crate) memory: u64,
+    /// Processor time since its start.
+    pub(crate) processor: Duration,
+    /// Open file descriptors.
+    pub(crate) descriptors: usize,
+}
+
+impl Vitals {
+    fn of(process: u32) -> Self {
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{process}/{name}")).unwrap();
+        let (statm, stat) = (read("statm"), read("stat"));
+        let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
+        // The name, in brackets, may hold anything.
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap()
+            .split_whitespace()
+            .collect();
+        let ticks = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        Self {
+            memory: pages * rustix::param::page_size() as u64,
+            processor: Duration::from_millis(
+                ticks * 1000 / rustix::param::clock_ticks_per_second(),
+            ),
+            descriptors: std::fs::read_dir(format!("/proc/{process}/fd"))
+                .unwrap()
+                .count(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Digits {
     pub(crate) version: String,
     /// `weight: …` or `steps: …`, on one line.
     pub(crate) plan: String,
-    /// The analysis' interval.
+    /// The analysis' interval, and what else stands beside it.
     pub(crate) interval: &'static str,
     /// The response timeout.
     pub(crate) response: &'static str,
@@ -49,7 +49,7 @@ impl Digits {
             canary,
             version: "2".to_owned(),
             plan: plan.to_string(),
-            interval: "1s",
+            interval: "1s, warmup: 0s",
             response: "10s",
         }
     }

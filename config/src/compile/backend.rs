@@ -170,30 +170,42 @@ fn is_authority(text: &str) -> bool {
     parse_authority(text, false).is_some()
 }
 
-/// `host`, `host:port`, `[v6]`, `[v6]:port`.
 fn parse_authority(text: &str, is_https: bool) -> Option<Endpoint> {
-    let usual = if is_https { "443" } else { "80" };
-    let (host, port) = match text.strip_prefix('[') {
+    let (host, port) = authority(text, if is_https { 443 } else { 80 })?;
+    Some(Endpoint {
+        is_https,
+        host,
+        port,
+    })
+}
+
+/// `host`, `host:port`, `[v6]`, `[v6]:port`: the host in lower case, and the port or else this one.
+pub(crate) fn authority(text: &str, port: u16) -> Option<(String, u16)> {
+    let (host, written) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']')?;
             host.parse::<std::net::Ipv6Addr>().ok()?;
-            (
-                host,
-                port.strip_prefix(':')
-                    .or(port.is_empty().then_some(usual))?,
-            )
+            let written = match port {
+                "" => None,
+                port => Some(port.strip_prefix(':')?),
+            };
+            (host, written)
         }
-        None => text.split_once(':').unwrap_or((text, usual)),
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-:".contains(c);
-    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-    let port = port.parse().ok().filter(|port| *port > 0 && digits)?;
+    let port = match written {
+        Some(port) => {
+            let digits = port.bytes().all(|b| b.is_ascii_digit());
+            port.parse().ok().filter(|port| *port > 0 && digits)?
+        }
+        None => port,
+    };
     if host.is_empty() || host.len() > 253 || !host.chars().all(plain) {
         return None;
     }
-    Some(Endpoint {
-        is_https,
-        host: host.to_ascii_lowercase(),
-        port,
-    })
+    Some((host.to_ascii_lowercase(), port))
 }

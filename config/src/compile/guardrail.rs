@@ -6,21 +6,23 @@
 use std::time::Duration;
 
 use super::rollout::ON_BREACH;
-use crate::model::{Guardrail, Margin, Metric, OnBreach};
+use crate::model::{Guardrail, Margin, Metric, MetricKind, OnBreach};
 use crate::units;
 use crate::walk::{At, Keys};
 
-/// The metrics; the later ones are known to the contract.
+/// The metrics.
 pub(crate) const METRICS: Keys = Keys {
-    known: &["error_rate", "latency_p95"],
-    later: &[
-        "latency_p50",
-        "latency_p90",
-        "latency_p99",
-        "ttft_p95",
+    known: &[
+        "error_rate",
         "rejected_rate",
         "aborted_rate",
+        "latency_p50",
+        "latency_p90",
+        "latency_p95",
+        "latency_p99",
+        "ttft_p95",
     ],
+    later: &[],
 };
 pub(crate) const KEYS: Keys = Keys {
     known: &["max_increase", "max", "on_breach", "min_samples", "dry_run"],
@@ -34,6 +36,11 @@ const MOST_GUARDRAILS: usize = 32;
 /// 0.5 percentage points.
 const ERROR_RATE_MARGIN: Margin = Margin {
     absolute: Some(0.005),
+    relative: None,
+};
+/// 1 percentage point, for failures that clients have a part in.
+const CLIENT_RATE_MARGIN: Margin = Margin {
+    absolute: Some(0.01),
     relative: None,
 };
 /// 50 ms or a tenth, whichever is more.
@@ -58,7 +65,12 @@ pub(crate) fn defaults(on_breach: OnBreach) -> Vec<Guardrail> {
 const fn default_margin(metric: Metric) -> Margin {
     match metric {
         Metric::ErrorRate => ERROR_RATE_MARGIN,
-        Metric::LatencyP95 => LATENCY_MARGIN,
+        Metric::RejectedRate | Metric::AbortedRate => CLIENT_RATE_MARGIN,
+        Metric::LatencyP50
+        | Metric::LatencyP90
+        | Metric::LatencyP95
+        | Metric::LatencyP99
+        | Metric::TtftP95 => LATENCY_MARGIN,
     }
 }
 
@@ -84,8 +96,12 @@ pub(crate) fn guardrails(at: &At<'_>, on_breach: OnBreach) -> Vec<Guardrail> {
 fn metric<'a>(item: &At<'a>) -> Option<(At<'a>, Metric)> {
     let fields = item.fields(METRICS)?;
     match fields.entries.as_slice() {
-        [("error_rate", at)] => Some((at.clone(), Metric::ErrorRate)),
-        [("latency_p95", at)] => Some((at.clone(), Metric::LatencyP95)),
+        [(name, at)] => {
+            let metric = Metric::ALL
+                .into_iter()
+                .find(|metric| metric.name() == *name);
+            metric.map(|metric| (at.clone(), metric))
+        }
         [_, (_, second), ..] => {
             second.refuse_key(
                 "two metrics in one guardrail",
@@ -108,13 +124,13 @@ fn metric<'a>(item: &At<'a>) -> Option<(At<'a>, Metric)> {
 
 fn guardrail(at: &At<'_>, metric: Metric, on_breach: OnBreach) -> Option<Guardrail> {
     let fields = at.fields(KEYS)?;
-    let margin = |at: &At<'_>| match metric {
-        Metric::ErrorRate => points(at),
-        Metric::LatencyP95 => latency_margin(at),
+    let margin = |at: &At<'_>| match metric.kind() {
+        MetricKind::Rate => points(at),
+        MetricKind::Latency { .. } => latency_margin(at),
     };
-    let limit = |at: &At<'_>| match metric {
-        Metric::ErrorRate => at.measured(units::parse_fraction),
-        Metric::LatencyP95 => at.duration().map(in_milliseconds),
+    let limit = |at: &At<'_>| match metric.kind() {
+        MetricKind::Rate => at.measured(units::parse_fraction),
+        MetricKind::Latency { .. } => at.duration().map(in_milliseconds),
     };
     Some(Guardrail {
         metric,

@@ -11,10 +11,12 @@ pub(crate) mod guardrail;
 pub(crate) mod limits;
 pub(crate) mod matcher;
 pub(crate) mod mirror;
+pub(crate) mod retries;
 pub(crate) mod rollout;
 pub(crate) mod route;
 pub(crate) mod routing_key;
 mod secret;
+pub(crate) mod telemetry;
 pub(crate) mod tls;
 
 use std::collections::BTreeSet;
@@ -32,9 +34,16 @@ const MOST_WORKERS: u64 = 1024;
 
 pub(crate) const KEYS: Keys = Keys {
     known: &[
-        "listen", "admin", "probe", "state", "workers", "limits", "routes",
+        "listen",
+        "admin",
+        "probe",
+        "state",
+        "workers",
+        "limits",
+        "telemetry",
+        "routes",
     ],
-    later: &["telemetry"],
+    later: &[],
 };
 
 /// The whole file. What comes out is to be thrown away when anything was reported.
@@ -50,6 +59,7 @@ pub(crate) fn config(root: &At<'_>) -> Option<Config> {
         state: PathBuf::from(state),
         workers: fields.get("workers").and_then(workers),
         limits: limits::limits(fields.get("limits")),
+        telemetry: fields.get("telemetry").and_then(telemetry::telemetry),
         routes: routes.unwrap_or_default(),
     };
     advice::advise(&fields, &config);

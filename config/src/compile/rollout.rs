@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::guardrail;
-use crate::model::{Analysis, OnBreach, Plan, Rollout, Step};
+use crate::model::{Analysis, Method, OnBreach, Plan, Rollout, Step};
 use crate::units;
 use crate::walk::{At, Fields, Keys};
 
@@ -33,8 +33,8 @@ pub(crate) const STEP_KEYS: Keys = Keys {
     later: &[],
 };
 pub(crate) const ANALYSIS_KEYS: Keys = Keys {
-    known: &["interval", "alpha", "method", "warmup"],
-    later: &["at_samples"],
+    known: &["interval", "alpha", "method", "at_samples", "warmup"],
+    later: &[],
 };
 pub(crate) const ON_BREACH: [(&str, OnBreach); 3] = [
     ("rollback", OnBreach::Rollback),
@@ -46,6 +46,7 @@ pub(crate) const ON_BREACH: [(&str, OnBreach); 3] = [
 pub(crate) const ANALYSIS: Analysis = Analysis {
     interval: Duration::from_secs(5),
     alpha: 0.05,
+    method: Method::Sequential,
     warmup: Duration::from_secs(60),
 };
 /// Evidence decides when a step is left; who wants to watch a daily pattern says how long.
@@ -61,9 +62,11 @@ pub(crate) fn rollout(at: &At<'_>) -> Option<Rollout> {
     let fields = at.fields(KEYS)?;
     let plan = plan(&fields);
     let on_breach = fields.or("on_breach", OnBreach::Rollback, |at| at.choice(&ON_BREACH));
-    for name in ["on_no_data", "on_sample_ratio_mismatch"] {
-        fields.or(name, (), |at| at.choice(&[("hold", ())]));
-    }
+    // Silence is never a pass, and alone never a reason to take a release back.
+    fields.or("on_no_data", (), |at| at.choice(&[("hold", ())]));
+    let on_sample_ratio_mismatch = fields.or("on_sample_ratio_mismatch", OnBreach::Hold, |at| {
+        at.choice(&ON_BREACH)
+    });
     let guardrails = match fields.get("guardrails") {
         Some(at) => guardrail::guardrails(at, on_breach),
         None => guardrail::defaults(on_breach),
@@ -74,6 +77,7 @@ pub(crate) fn rollout(at: &At<'_>) -> Option<Rollout> {
         guardrails,
         analysis,
         on_breach,
+        on_sample_ratio_mismatch,
     })
 }
 
@@ -238,21 +242,42 @@ fn analysis(at: &At<'_>) -> Analysis {
     let Some(fields) = at.fields(ANALYSIS_KEYS) else {
         return ANALYSIS;
     };
-    if let Some(at) = fields.get("method") {
-        match at.as_text() {
-            Some("fixed_horizon") => at.refuse(
-                "\"fixed_horizon\", which is not supported yet",
-                "`sequential`",
-            ),
-            _ => drop(at.choice(&[("sequential", ())])),
-        }
-    }
     Analysis {
+        method: method(&fields),
         interval: fields.or("interval", ANALYSIS.interval, interval),
         alpha: fields.or("alpha", ANALYSIS.alpha, alpha),
         warmup: fields.or("warmup", ANALYSIS.warmup, |at| {
             at.measured(units::parse_duration)
         }),
+    }
+}
+
+/// The classic tests are valid at one size, declared beforehand.
+fn method(fields: &Fields<'_>) -> Method {
+    let fixed = fields.or("method", false, |at| {
+        at.choice(&[("sequential", false), ("fixed_horizon", true)])
+    });
+    let declared = fields.get("at_samples");
+    match (fixed, declared) {
+        (false, None) => Method::Sequential,
+        (false, Some(at)) => {
+            at.refuse_key(
+                "`at_samples` without `method: fixed_horizon`",
+                "`method: fixed_horizon` beside it: sequential tests need no sample size",
+                None,
+            );
+            Method::Sequential
+        }
+        (true, None) => {
+            fields.at.refuse(
+                "`method: fixed_horizon` without `at_samples`",
+                "`at_samples`: after how many canary requests it is decided, once",
+            );
+            Method::Sequential
+        }
+        (true, Some(at)) => Method::FixedHorizon {
+            at_samples: at.whole(1..=u64::MAX).unwrap_or(1),
+        },
     }
 }
 

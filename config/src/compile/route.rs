@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{backend, matcher, mirror, rollout, routing_key, secret};
+use super::{backend, matcher, mirror, retries, rollout, routing_key, secret};
 use crate::model::{Expose, KeyFallback, Route, Timeouts};
 use crate::walk::{At, Keys};
 
@@ -17,11 +17,14 @@ pub(crate) const KEYS: Keys = Keys {
         "salt_file",
         "expose_headers",
         "timeouts",
+        "retries",
+        "fallback",
+        "upgrade",
         "backends",
         "mirror",
         "rollout",
     ],
-    later: &["fallback", "retries", "retry", "segments", "tls"],
+    later: &["retry", "segments", "tls"],
 };
 pub(crate) const TIMEOUT_KEYS: Keys = Keys {
     known: &["connect", "response", "idle", "total"],
@@ -68,6 +71,9 @@ pub(crate) fn route(at: &At<'_>, names: &mut BTreeSet<Arc<str>>) -> Option<Route
         at.choice(&FALLBACKS)
     });
     let timeouts = fields.get("timeouts").map_or(TIMEOUTS, timeouts);
+    let retries = fields.get("retries").and_then(retries::retries);
+    let fallback = fields.or("fallback", false, |at| at.choice(&retries::FALLBACK));
+    let upgrade = fields.or("upgrade", Vec::new(), retries::upgrade);
     let rollout_at = fields.get("rollout");
     let backends_at = fields.get("backends").cloned();
     let backends = fields.require("backends", "a `baseline`, and perhaps a `canary`");
@@ -92,6 +98,9 @@ pub(crate) fn route(at: &At<'_>, names: &mut BTreeSet<Arc<str>>) -> Option<Route
         salt,
         expose,
         timeouts,
+        retries: retries.unwrap_or(retries::DEFAULT),
+        fallback,
+        upgrade,
         baseline,
         canary,
         shadow,

@@ -6,6 +6,7 @@
 
 mod rollout;
 mod route;
+mod telemetry;
 mod tls;
 
 use serde_json::{Map, Value, json};
@@ -39,6 +40,7 @@ pub fn json_schema() -> Value {
             ),
             ("workers", workers()),
             ("limits", client_limits()),
+            ("telemetry", telemetry::telemetry()),
             (
                 "routes",
                 list("In order; the first match wins.", route::route()),

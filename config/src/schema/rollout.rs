@@ -11,7 +11,6 @@ use crate::compile::{guardrail, rollout};
 use crate::units::format_duration;
 
 pub(super) fn rollout() -> Value {
-    let hold = |description| with_default(choice(description, ["hold"]), "hold");
     let schema = object(
         "How the canary earns its traffic: `steps`, or a `weight` that operators edit.",
         rollout::KEYS,
@@ -34,10 +33,13 @@ pub(super) fn rollout() -> Value {
                 "on_breach",
                 with_default(on_breach("What a breach does."), "rollback"),
             ),
-            ("on_no_data", hold("What silence does.")),
+            (
+                "on_no_data",
+                with_default(choice("What silence does.", ["hold"]), "hold"),
+            ),
             (
                 "on_sample_ratio_mismatch",
-                hold("What a wrong share of users does."),
+                with_default(on_breach("What a wrong share of users does."), "hold"),
             ),
         ],
     );
@@ -111,6 +113,22 @@ fn guardrails() -> Value {
         percent("Of the baseline's value."),
         both,
     ]);
+    let rate = |description, margin: &str| {
+        let increase = points("How much more than baseline, in percentage points.");
+        metric(
+            description,
+            with_default(increase, margin),
+            percent("Absolute limit."),
+        )
+    };
+    let latency = |description| {
+        let increase = described("How much more than baseline.", latency.clone());
+        metric(
+            description,
+            with_default(increase, json!(["50ms", "10%"])),
+            duration("Absolute limit."),
+        )
+    };
     let metrics = object(
         "One metric and its bounds.",
         guardrail::METRICS,
@@ -118,25 +136,38 @@ fn guardrails() -> Value {
         [
             (
                 "error_rate",
-                metric(
-                    "Share of requests that failed.",
-                    with_default(
-                        points("How much more than baseline, in percentage points."),
-                        "0.5pp",
-                    ),
-                    percent("Absolute limit."),
+                rate("Share of requests that failed.", "0.5pp"),
+            ),
+            (
+                "rejected_rate",
+                rate(
+                    "Share of requests that the upstream refused with a 4xx.",
+                    "1pp",
                 ),
             ),
             (
+                "aborted_rate",
+                rate("Share of requests whose client left first.", "1pp"),
+            ),
+            (
+                "latency_p50",
+                latency("Median of the whole response's time."),
+            ),
+            (
+                "latency_p90",
+                latency("90th percentile of the whole response's time."),
+            ),
+            (
                 "latency_p95",
-                metric(
-                    "95th percentile of the whole response's time.",
-                    with_default(
-                        described("How much more than baseline.", latency),
-                        json!(["50ms", "10%"]),
-                    ),
-                    duration("Absolute limit."),
-                ),
+                latency("95th percentile of the whole response's time."),
+            ),
+            (
+                "latency_p99",
+                latency("99th percentile of the whole response's time."),
+            ),
+            (
+                "ttft_p95",
+                latency("95th percentile of the time to the first byte."),
             ),
         ],
     );
@@ -186,7 +217,7 @@ fn analysis() -> Value {
         "Chance of rolling back a harmless canary, over a whole rollout.",
         alpha,
     );
-    object(
+    let schema = object(
         "How the evidence is weighed.",
         rollout::ANALYSIS_KEYS,
         &[],
@@ -201,12 +232,30 @@ fn analysis() -> Value {
             ("alpha", with_default(alpha, defaults.alpha)),
             (
                 "method",
-                with_default(choice("How it is decided.", ["sequential"]), "sequential"),
+                with_default(
+                    choice("How it is decided.", ["sequential", "fixed_horizon"]),
+                    "sequential",
+                ),
+            ),
+            (
+                "at_samples",
+                json!({
+                    "description": "With fixed_horizon: after how many canary requests it is decided, once.",
+                    "type": "integer",
+                    "minimum": 1,
+                }),
             ),
             (
                 "warmup",
                 time("After each step-up: latency is left out.", defaults.warmup),
             ),
         ],
-    )
+    );
+    // The size of a fixed-horizon test is declared beforehand, and means nothing to the others.
+    let method = |name: &str| json!({"method": {"const": name}});
+    let either = json!([
+        {"properties": method("fixed_horizon"), "required": ["method", "at_samples"]},
+        {"properties": method("sequential"), "not": {"required": ["at_samples"]}},
+    ]);
+    with("anyOf", schema, either)
 }

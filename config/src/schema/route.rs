@@ -6,7 +6,7 @@ use super::{
     choice, described, duration, list, object, one_of, pattern, percent, rollout, size, text, tls,
     with_default,
 };
-use crate::compile::{backend, matcher, mirror, route, routing_key};
+use crate::compile::{backend, matcher, mirror, retries, route, routing_key};
 use crate::units::{format_duration, format_size};
 
 pub(super) fn route() -> Value {
@@ -38,6 +38,15 @@ pub(super) fn route() -> Value {
             ),
             ("expose_headers", exposed()),
             ("timeouts", timeouts()),
+            ("retries", retried()),
+            (
+                "fallback",
+                choice(
+                    "Who answers in place of a canary that can't be connected, or answers 5xx before its first byte; it counts as the canary's failure all the same. Needs the whole request body within `max_buffered_body`. Not set: nobody.",
+                    retries::FALLBACK.map(|(name, _)| name),
+                ),
+            ),
+            ("upgrade", upgraded()),
             ("backends", backends()),
             ("mirror", mirroring()),
             ("rollout", rollout::rollout()),
@@ -131,6 +140,49 @@ fn timeouts() -> Value {
                 duration("The whole exchange; not limited unless set."),
             ),
         ],
+    )
+}
+
+fn retried() -> Value {
+    let defaults = retries::DEFAULT;
+    let reason = one_of([
+        json!({"enum": retries::REASONS.map(|(name, _)| name)}),
+        json!({"type": "integer", "minimum": 500, "maximum": 599}),
+    ]);
+    let attempts = json!({"type": "integer", "minimum": 0, "maximum": retries::MOST_ATTEMPTS});
+    let attempts = described("How many times, at most; 0: never.", attempts);
+    object(
+        "When an upstream is asked again: before the first byte to the client only. What a server may have acted on already (a POST that was sent) is never sent again.",
+        retries::KEYS,
+        &[],
+        [
+            ("attempts", with_default(attempts, defaults.attempts)),
+            (
+                "on",
+                with_default(
+                    list(
+                        "Why: no connection, a connection that broke without an answer, or these statuses.",
+                        reason,
+                    ),
+                    json!(["connect", "reset"]),
+                ),
+            ),
+            (
+                "budget",
+                with_default(
+                    percent("The share of the route's requests that may be asked again."),
+                    "10%",
+                ),
+            ),
+        ],
+    )
+}
+
+fn upgraded() -> Value {
+    let protocols = json!({"enum": retries::PROTOCOLS.map(|(name, _)| name)});
+    list(
+        "Protocols that HTTP/1.1 clients may switch to. Not set: none, and `Upgrade` is not passed on.",
+        protocols,
     )
 }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use serin_stats::metrics::Page;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::rollout::Command;
@@ -56,8 +57,8 @@ pub(crate) enum Question {
 pub(crate) enum Reply {
     /// To every question but metrics.
     Json(Value),
-    /// Prometheus text.
-    Text(String),
+    /// The control loop's families.
+    Metrics(Page),
 }
 
 /// Why there is no answer.

@@ -5,6 +5,7 @@
 //! thread of its own: a slow reader slows neither a request nor a decision.
 
 pub(crate) mod desk;
+pub(crate) mod meter;
 pub(crate) mod pulse;
 
 mod answer;
@@ -22,9 +23,9 @@ use std::thread::JoinHandle;
 use serin_config::model::{Admin, Config};
 use tokio::sync::oneshot;
 
-use crate::DataPlane;
 use desk::Desk;
 use gate::Gate;
+use meter::Meter;
 use pulse::Pulse;
 use routes::Office;
 use server::{Greeting, Port};
@@ -48,13 +49,13 @@ impl AdminServer {
         config: &Config,
         desk: Desk,
         pulse: Arc<Pulse>,
-        plane: Arc<dyn DataPlane>,
+        meter: Meter,
     ) -> std::io::Result<Self> {
         let office = Arc::new(Office {
+            meter,
             desk,
             gate: Gate::new(&config.admin),
             pulse,
-            plane,
         });
         let greeting = Arc::new(Greeting::default());
         greeting.set(config.admin.tls.as_ref());

@@ -14,17 +14,15 @@ use serde_json::json;
 use super::answer::{AdminBody, json, text};
 use super::desk::{Desk, Question, Reply};
 use super::gate::Gate;
+use super::meter::Meter;
 use super::problem::Problem;
 use super::pulse::Pulse;
 use super::{events, operation};
-use crate::DataPlane;
 
 /// Of a request's body.
 const MAX_BODY: usize = 1 << 20;
 /// For a request's whole body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-/// For the control loop's share of `/metrics`; without it the data plane's is served alone.
-const METRICS_PATIENCE: Duration = Duration::from_secs(2);
 /// Decisions in one answer, unless asked otherwise.
 const DECISIONS: u32 = 50;
 /// Decisions in one answer, at most.
@@ -40,7 +38,7 @@ pub(super) struct Office {
     pub(super) desk: Desk,
     pub(super) gate: Gate,
     pub(super) pulse: Arc<Pulse>,
-    pub(super) plane: Arc<dyn DataPlane>,
+    pub(super) meter: Meter,
 }
 
 /// What a path stands for.
@@ -142,7 +140,7 @@ async fn dispatch(
     };
     match office.desk.ask(question).await? {
         Reply::Json(document) => Ok(json(&document)),
-        Reply::Text(document) => Ok(text("text/plain; charset=utf-8", document)),
+        Reply::Metrics(page) => Ok(text(PROMETHEUS, page.to_text())),
     }
 }
 
@@ -305,21 +303,7 @@ fn ready(pulse: &Pulse) -> Response<AdminBody> {
 }
 
 async fn metrics(office: &Office) -> Response<AdminBody> {
-    let mut out = String::new();
-    office.plane.render_metrics(&mut out);
-    match office
-        .desk
-        .ask_within(Question::Metrics, METRICS_PATIENCE)
-        .await
-    {
-        Ok(Reply::Text(own)) => out.push_str(&own),
-        Ok(Reply::Json(_)) => {}
-        Err(error) => tracing::warn!(%error, "metrics without those of the control loop"),
-    }
-    let ready = u8::from(office.pulse.ready().is_ok());
-    out.push_str("# HELP serin_ready What /readyz says: 1 when this process should get traffic.\n");
-    out.push_str(&format!("# TYPE serin_ready gauge\nserin_ready {ready}\n"));
-    text(PROMETHEUS, out)
+    text(PROMETHEUS, office.meter.page().await.to_text())
 }
 
 fn reads(method: &Method) -> bool {

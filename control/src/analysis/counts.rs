@@ -4,6 +4,7 @@
 //! rules without a comparison look at, and what the fixed-horizon tests are computed from.
 
 use serde::{Deserialize, Serialize};
+use serin_config::model::Metric;
 use serin_stats::histogram::{BINS, Histogram};
 use serin_stats::snapshot::{ArmCounts, Outcome, PerArm, USER_BUCKETS};
 
@@ -20,6 +21,9 @@ pub(super) struct Totals {
     /// Latency of the whole response, warm-ups left out, per bin.
     #[serde(with = "stored::counts")]
     latency: Vec<u64>,
+    /// Time to the first byte, warm-ups left out, per bin.
+    #[serde(with = "stored::counts")]
+    first_byte: Vec<u64>,
 }
 
 impl Default for Totals {
@@ -29,6 +33,7 @@ impl Default for Totals {
             unreachable: 0,
             requests: vec![0; USER_BUCKETS],
             latency: vec![0; BINS],
+            first_byte: vec![0; BINS],
         }
     }
 }
@@ -44,6 +49,11 @@ impl Totals {
             old.latency.total.counts(),
             new.latency.total.counts(),
         );
+        grow(
+            &mut self.first_byte,
+            old.latency.first_byte.counts(),
+            new.latency.first_byte.counts(),
+        );
     }
 
     /// Adds a stage's counts.
@@ -52,6 +62,7 @@ impl Totals {
         self.unreachable += counts.unreachable;
         sum(&mut self.requests, &counts.requests.0);
         sum(&mut self.latency, counts.latency.total.counts());
+        sum(&mut self.first_byte, counts.latency.first_byte.counts());
     }
 
     pub(super) fn requests(&self) -> u64 {
@@ -66,18 +77,22 @@ impl Totals {
         self.outcome(Outcome::Error)
     }
 
-    /// Anything but a success.
-    pub(super) fn failures(&self) -> u64 {
-        self.requests() - self.outcome(Outcome::Success)
-    }
-
-    /// Errors per request.
-    pub(super) fn error_rate(&self) -> Option<f64> {
-        rate(self.errors(), self.requests())
-    }
-
     pub(super) fn histogram(&self) -> Histogram {
         Histogram::from_counts(self.latency.clone())
+    }
+
+    /// The times that a latency metric is about.
+    pub(super) fn times(&self, metric: Metric) -> &[u64] {
+        match metric {
+            Metric::TtftP95 => &self.first_byte,
+            Metric::ErrorRate
+            | Metric::RejectedRate
+            | Metric::AbortedRate
+            | Metric::LatencyP50
+            | Metric::LatencyP90
+            | Metric::LatencyP95
+            | Metric::LatencyP99 => &self.latency,
+        }
     }
 
     pub(super) fn measured(&self) -> u64 {

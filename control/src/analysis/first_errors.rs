@@ -1,39 +1,56 @@
 //! Who erred first, and in which arm: the counts behind the exact first-error process.
 //!
 //! A user slot counts once, for the arm and the stage in which it first erred, whatever that user does later
-//! or the process restarts. A slot that erred in both arms between two snapshots is claimed by nobody (which
-//! came first is unknown), but is taken. Each stage has its own share θ, and the stages' ln E add up.
+//! or the process restarts. Each stage has its own share θ, and the stages' ln E add up.
 
 use serde::{Deserialize, Serialize};
 use serin_stats::first_error::{self, MIN_CANARY_USERS};
-use serin_stats::snapshot::{StageSnapshot, USER_SLOTS};
+use serin_stats::snapshot::StageSnapshot;
 
-use super::stored;
+use super::slots::{Claims, Credit};
 
-const WORDS: usize = USER_SLOTS / 64;
 /// Stages kept apart; older ones are folded into one sum.
 const MAX_STRATA: usize = 32;
 
 /// First errors since some moment, by stage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct FirstErrors {
-    /// Slots that can't be claimed any more, as a bitmap; empty while there are none.
-    #[serde(with = "stored::words")]
-    taken: Vec<u64>,
+    claims: Claims,
+    pub(super) counts: FirstErrorFacts,
+}
+
+/// How many users erred first in which arm, by stage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct FirstErrorFacts {
     /// In ascending order of epoch.
     strata: Vec<Stratum>,
     folded: Folded,
 }
 
 /// First errors of one stage.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Stratum {
     epoch: u64,
     share: f64,
     canary: u64,
     total: u64,
-    /// Of these counts; kept because most looks change nothing.
-    ln_e: f64,
+    /// Of these counts; kept because most looks change nothing, and never written down.
+    #[serde(skip)]
+    ln_e: Option<f64>,
+}
+
+impl PartialEq for Stratum {
+    fn eq(&self, other: &Self) -> bool {
+        let counts = |one: &Self| (one.epoch, one.share.to_bits(), one.canary, one.total);
+        counts(self) == counts(other)
+    }
+}
+
+impl Stratum {
+    fn ln_e(&self) -> f64 {
+        self.ln_e
+            .unwrap_or_else(|| first_error::ln_e(self.canary, self.total, self.share))
+    }
 }
 
 /// The sums of stages that are no longer kept apart.
@@ -47,44 +64,15 @@ struct Folded {
 impl FirstErrors {
     /// Takes in who erred since the last snapshot.
     pub(super) fn absorb<'a>(&mut self, stages: impl Iterator<Item = &'a StageSnapshot> + Clone) {
-        let erring = stages
-            .filter(|stage| !(stage.erred.baseline.is_empty() && stage.erred.canary.is_empty()));
-        let (mut baseline, mut canary) = (Vec::new(), Vec::new());
-        for stage in erring.clone() {
-            unite(&mut baseline, stage.erred.baseline.words());
-            unite(&mut canary, stage.erred.canary.words());
-        }
-        if baseline.is_empty() && canary.is_empty() {
-            return;
-        }
-        self.taken.resize(WORDS, 0);
-        let contested: Vec<u64> = baseline
-            .iter()
-            .zip(&canary)
-            .map(|(baseline, canary)| baseline & canary)
-            .collect();
-        unite(&mut self.taken, &contested);
-        for stage in erring {
-            let in_baseline = self.claim(stage.erred.baseline.words());
-            let in_canary = self.claim(stage.erred.canary.words());
-            self.credit(stage.epoch, stage.share, in_canary, in_baseline);
+        for credit in self.claims.absorb(stages, |stage| &stage.erred) {
+            self.counts.credit(credit);
         }
     }
+}
 
-    /// Takes the free ones of these slots and says how many they were.
-    fn claim(&mut self, words: &[u64]) -> u64 {
-        let mut claimed = 0;
-        for (taken, wanted) in self.taken.iter_mut().zip(words) {
-            claimed += u64::from((wanted & !*taken).count_ones());
-            *taken |= wanted;
-        }
-        claimed
-    }
-
-    fn credit(&mut self, epoch: u64, share: f64, canary: u64, baseline: u64) {
-        if canary + baseline == 0 {
-            return;
-        }
+impl FirstErrorFacts {
+    fn credit(&mut self, credit: Credit) {
+        let epoch = credit.epoch;
         let at = match self
             .strata
             .binary_search_by_key(&epoch, |stratum| stratum.epoch)
@@ -93,25 +81,26 @@ impl FirstErrors {
             Err(at) => {
                 let fresh = Stratum {
                     epoch,
-                    share,
+                    share: credit.share,
                     canary: 0,
                     total: 0,
-                    ln_e: 0.0,
+                    ln_e: None,
                 };
                 self.strata.insert(at, fresh);
                 at
             }
         };
         if let Some(stratum) = self.strata.get_mut(at) {
-            stratum.canary += canary;
-            stratum.total += canary + baseline;
-            stratum.ln_e = first_error::ln_e(stratum.canary, stratum.total, stratum.share);
+            stratum.canary += credit.canary;
+            stratum.total += credit.canary + credit.baseline;
+            stratum.ln_e = None;
+            stratum.ln_e = Some(stratum.ln_e());
         }
         if self.strata.len() > MAX_STRATA {
             let oldest = self.strata.remove(0);
             self.folded.canary += oldest.canary;
             self.folded.total += oldest.total;
-            self.folded.ln_e += oldest.ln_e;
+            self.folded.ln_e += oldest.ln_e();
         }
     }
 
@@ -120,7 +109,7 @@ impl FirstErrors {
         let sum = self
             .strata
             .iter()
-            .map(|stratum| stratum.ln_e)
+            .map(Stratum::ln_e)
             .fold(self.folded.ln_e, |sum, ln_e| sum + ln_e);
         if self.canary_users() < MIN_CANARY_USERS {
             sum.min(0.0)
@@ -131,24 +120,23 @@ impl FirstErrors {
 
     /// Users who erred first in the canary.
     pub(super) fn canary_users(&self) -> u64 {
-        let apart: u64 = self.strata.iter().map(|stratum| stratum.canary).sum();
-        self.folded.canary + apart
+        let strata = self.strata.iter().map(|stratum| stratum.canary);
+        self.folded.canary + strata.sum::<u64>()
     }
 
-    /// Users who erred first in baseline.
+    /// Users who erred first in the baseline.
     pub(super) fn baseline_users(&self) -> u64 {
-        let apart: u64 = self.strata.iter().map(|stratum| stratum.total).sum();
-        self.folded.total + apart - self.canary_users()
+        let strata = self
+            .strata
+            .iter()
+            .map(|stratum| stratum.total - stratum.canary);
+        self.folded.total - self.folded.canary + strata.sum::<u64>()
     }
-}
 
-fn unite(into: &mut Vec<u64>, words: &[u64]) {
-    if words.is_empty() {
-        return;
-    }
-    into.resize(WORDS, 0);
-    for (into, word) in into.iter_mut().zip(words) {
-        *into |= word;
+    /// Stage by stage: (share, canary users, all users); folded stages are left out.
+    pub(super) fn strata(&self) -> impl Iterator<Item = (f64, u64, u64)> + '_ {
+        let strata = self.strata.iter();
+        strata.map(|stratum| (stratum.share, stratum.canary, stratum.total))
     }
 }
 
@@ -178,7 +166,10 @@ mod tests {
         let mut errors = FirstErrors::default();
         errors.absorb([stage(1, 0.5, &[1, 2], &[3])].iter());
         errors.absorb([stage(1, 0.5, &[1, 3], &[2, 3]), stage(2, 0.5, &[4], &[])].iter());
-        assert_eq!((errors.canary_users(), errors.baseline_users()), (1, 3));
+        assert_eq!(
+            (errors.counts.canary_users(), errors.counts.baseline_users()),
+            (1, 3)
+        );
     }
 
     #[test]
@@ -186,18 +177,24 @@ mod tests {
         let mut errors = FirstErrors::default();
         // Also across stages: a user who moved to the canary when the share rose.
         errors.absorb([stage(1, 0.05, &[7, 8], &[7]), stage(2, 0.25, &[], &[8, 9])].iter());
-        assert_eq!((errors.canary_users(), errors.baseline_users()), (1, 0));
+        assert_eq!(
+            (errors.counts.canary_users(), errors.counts.baseline_users()),
+            (1, 0)
+        );
         errors.absorb([stage(2, 0.25, &[], &[7, 8])].iter());
-        assert_eq!((errors.canary_users(), errors.baseline_users()), (1, 0));
+        assert_eq!(
+            (errors.counts.canary_users(), errors.counts.baseline_users()),
+            (1, 0)
+        );
     }
 
     #[test]
     fn five_users_at_five_percent_are_a_catastrophe_and_four_say_nothing() {
         let mut errors = FirstErrors::default();
         errors.absorb([stage(1, 0.05, &[], &[1, 2, 3, 4])].iter());
-        assert_eq!(errors.ln_e(), 0.0);
+        assert_eq!(errors.counts.ln_e(), 0.0);
         errors.absorb([stage(1, 0.05, &[], &[5])].iter());
-        assert!(errors.ln_e() > 80_f64.ln());
+        assert!(errors.counts.ln_e() > 80_f64.ln());
     }
 
     #[test]
@@ -210,9 +207,12 @@ mod tests {
             .collect();
         let mut errors = FirstErrors::default();
         errors.absorb(stages.iter());
-        assert_eq!((errors.canary_users(), errors.baseline_users()), (100, 200));
-        assert!(errors.strata.len() <= MAX_STRATA);
+        assert_eq!(
+            (errors.counts.canary_users(), errors.counts.baseline_users()),
+            (100, 200)
+        );
+        assert!(errors.counts.strata.len() <= MAX_STRATA);
         let expected = 100.0 * first_error::ln_e(1, 3, 0.1);
-        assert!((errors.ln_e() - expected).abs() < 1e-9);
+        assert!((errors.counts.ln_e() - expected).abs() < 1e-9);
     }
 }

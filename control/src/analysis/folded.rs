@@ -1,10 +1,12 @@
 //! Sums of stages that are no longer kept apart. Inverse-variance combination is addition, so folding changes
-//! no test; only the P95 difference, which is no sum, forgets folded stages.
+//! no test; only quantiles' differences, which are no sums, forget folded stages.
 
 use serde::{Deserialize, Serialize};
+use serin_config::model::Metric;
 use serin_stats::cluster::StageEffect;
 
-use super::stage::Effects;
+use super::facts::StageFacts;
+use super::figures::{Ranked, first_byte_effects, rate_of, whole_effects};
 
 /// What the folded stages say together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -12,8 +14,10 @@ pub(super) struct Folded {
     /// Epochs up to here are folded.
     through: Option<u64>,
     error: Sum,
-    ridit: Sum,
-    slow: Sum,
+    rejected: Sum,
+    aborted: Sum,
+    whole: [Sum; 2],
+    first_byte: [Sum; 2],
 }
 
 /// Stage effects, summed.
@@ -34,23 +38,40 @@ impl Folded {
         self.through.map_or(0, |epoch| epoch.saturating_add(1))
     }
 
-    pub(super) fn add(&mut self, epoch: u64, effects: &Effects) {
-        self.through = Some(epoch);
-        self.error.add(effects.error);
-        self.ridit.add(effects.ridit);
-        self.slow.add(effects.slow);
+    pub(super) fn add(&mut self, stage: &StageFacts, reference_total: u64) {
+        self.through = Some(stage.epoch);
+        if !stage.compares() {
+            return;
+        }
+        self.error.add(rate_of(&stage.error));
+        self.rejected.add(rate_of(&stage.rejected));
+        self.aborted.add(rate_of(&stage.aborted));
+        let pairs = [
+            (&mut self.whole, whole_effects(stage, reference_total)),
+            (&mut self.first_byte, first_byte_effects(stage, 0)),
+        ];
+        for (sums, effects) in pairs {
+            for (sum, effect) in sums.iter_mut().zip(effects) {
+                sum.add(effect);
+            }
+        }
     }
 
-    pub(super) fn error(&self) -> Option<StageEffect> {
-        self.error.effect()
+    /// A share of requests.
+    pub(super) fn rate(&self, metric: Metric) -> Option<StageEffect> {
+        match metric {
+            Metric::RejectedRate => self.rejected.effect(),
+            Metric::AbortedRate => self.aborted.effect(),
+            _ => self.error.effect(),
+        }
     }
 
-    pub(super) fn ridit(&self) -> Option<StageEffect> {
-        self.ridit.effect()
+    pub(super) fn whole(&self) -> Ranked {
+        self.whole.map(|sum| sum.effect())
     }
 
-    pub(super) fn slow(&self) -> Option<StageEffect> {
-        self.slow.effect()
+    pub(super) fn first_byte(&self) -> Ranked {
+        self.first_byte.map(|sum| sum.effect())
     }
 }
 

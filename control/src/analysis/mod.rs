@@ -9,28 +9,37 @@
 mod classic;
 mod counts;
 mod evidence;
+mod explain;
+mod facts;
 mod figures;
 mod first_errors;
+mod fixed;
 mod folded;
 mod forecast;
 mod guardrail;
 mod judge;
 mod limits;
 mod policy;
+mod receipt;
 mod recent;
 mod report;
 mod run;
+mod seen;
 mod sentences;
 mod shadow;
+mod slots;
 mod stage;
 pub(crate) mod stored;
 mod words;
 
 pub use evidence::Evidence;
+pub use explain::{ExplainError, Explanation, explain};
 pub use policy::Policy;
+pub use receipt::{FORMULAS, Receipt};
 pub use report::{
-    Alarm, AlarmKind, ArmReport, Arms, Breach, Classic, ClassicRanks, ClassicZ, GuardrailReport,
-    Judgement, LatencyReport, Recommendation, Report, Rule, Samples, Verdict,
+    Alarm, AlarmKind, ArmReport, Arms, Breach, ChiSquared, Classic, ClassicRanks, ClassicZ,
+    GuardrailReport, Judgement, LatencyReport, Proof, Recommendation, Report, Rule, SampleRatio,
+    Samples, Verdict,
 };
 pub use shadow::{
     Agreement, PairCounts, ShadowJudgement, ShadowLatency, ShadowPolicy, ShadowRates, ShadowReport,

@@ -4,7 +4,7 @@
 //! divided once (Bonferroni over rules); shares of rules that are not built or not configured stay unused.
 
 use serde::{Deserialize, Serialize};
-use serin_config::model::{Analysis, Guardrail, Margin, Metric, OnBreach};
+use serin_config::model::{Analysis, Guardrail, Margin, Method, Metric, OnBreach};
 
 use super::shadow::ShadowPolicy;
 
@@ -23,22 +23,36 @@ pub struct Policy {
     pub analysis: Analysis,
     /// What the rules without a guardrail of their own do.
     pub on_breach: OnBreach,
+    /// What it does when users do not arrive in the declared proportion.
+    pub on_sample_ratio_mismatch: OnBreach,
     /// The first epoch of the present step: what `stage` counts.
     pub step_epoch: u64,
+    /// Position in the plan, counted from 0; none for a weight that is set by hand.
+    pub step: Option<usize>,
+    /// Steps in the plan.
+    pub steps: usize,
     /// The canary's share of the key space in force.
     pub share: f64,
     /// Canary requests that the present step asks for.
     pub step_min_samples: u64,
-    /// Whether the present step has lasted long enough.
-    pub dwelt: bool,
+    /// How much longer the present step has to last.
+    pub dwell_left_ms: u64,
+    /// The present step has lasted longer than its `max_duration`.
+    pub overdue: bool,
     /// Values in the frozen latency reference, once there is one: the scale of ridits.
     pub reference_total: Option<u64>,
+    /// Shadow steps at the plan's beginning: the first step with clients comes after them.
+    #[serde(default)]
+    pub shadow_steps: usize,
     /// Where copies go.
     #[serde(default)]
     pub shadow: ShadowPolicy,
 }
 
 impl Policy {
+    /// Each proof of non-inferiority may be wrong this often; all of them are needed, so none is corrected.
+    pub(super) const PROOF_ALPHA: f64 = 0.05;
+
     /// The guardrail on a metric.
     #[must_use]
     pub fn guardrail(&self, metric: Metric) -> Option<&Guardrail> {
@@ -47,20 +61,24 @@ impl Policy {
             .find(|guardrail| guardrail.metric == metric)
     }
 
-    /// Each proof of non-inferiority may be wrong this often; all of them are needed, so none is corrected.
-    pub(super) const PROOF_ALPHA: f64 = 0.05;
-
-    /// A guardrail's share of α. The error rate's is for its guardrail and the catastrophe rule together.
+    /// A guardrail's share of α. The error rate's is for its guardrail and the catastrophe rule together;
+    /// that of the latencies is divided among those that are configured; rejected and aborted requests have
+    /// half of theirs each.
     #[must_use]
     pub fn share_of(&self, metric: Metric) -> f64 {
         let latencies = self
             .guardrails
             .iter()
-            .filter(|guardrail| guardrail.metric == Metric::LatencyP95)
+            .filter(|guardrail| !guardrail.metric.is_rate())
             .count();
         match metric {
             Metric::ErrorRate => 0.025 * self.scale(),
-            Metric::LatencyP95 => 0.010 * self.scale() / latencies.max(1) as f64,
+            Metric::RejectedRate | Metric::AbortedRate => 0.0025 * self.scale(),
+            Metric::LatencyP50
+            | Metric::LatencyP90
+            | Metric::LatencyP95
+            | Metric::LatencyP99
+            | Metric::TtftP95 => 0.010 * self.scale() / latencies.max(1) as f64,
         }
     }
 
@@ -104,5 +122,31 @@ impl Policy {
                 |guardrail| guardrail.max_increase,
             )
             .over(baseline)
+    }
+
+    /// By how many times a guardrail's margin "not worse" has to be proven: leaving the first step with clients, with its
+    /// few requests, twice.
+    #[must_use]
+    pub fn proof_factor(&self) -> f64 {
+        if self.step == Some(self.shadow_steps) {
+            2.0
+        } else {
+            1.0
+        }
+    }
+
+    /// Everybody gets the canary: there is nobody left to compare it with, and no proof to wait for.
+    #[must_use]
+    pub fn is_unopposed(&self) -> bool {
+        self.share >= 1.0
+    }
+
+    /// The canary's requests after which the guardrails are decided, once.
+    #[must_use]
+    pub const fn decided_at(&self) -> Option<u64> {
+        match self.analysis.method {
+            Method::Sequential => None,
+            Method::FixedHorizon { at_samples } => Some(at_samples),
+        }
     }
 }

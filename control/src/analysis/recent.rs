@@ -5,17 +5,26 @@
 //! starts with nobody having erred and with its own counts. In the j-th generation of a length (counted from
 //! 1 since the rollout began) the rule fires at E ≥ 600·j(j+1) for α = .05 (a union bound: the thresholds'
 //! reciprocals sum to .005 over all generations of all three lengths).
+//!
+//! Where the canary has most of the traffic, the few users left on baseline say little. There the same
+//! generation is compared with the canary's own previous stage as well, by the engine on error rates, and the
+//! mean of both e-values decides: ½(E_first + E_previous).
 
 use serde::{Deserialize, Serialize};
+use serin_stats::cluster::{Moments, rate_effect};
 use serin_stats::first_error::MIN_CANARY_USERS;
+use serin_stats::sequential::{ln_e_one_sided, ln_mean_e};
 use serin_stats::snapshot::StageSnapshot;
 
 use super::counts::{BothTotals, rate};
-use super::first_errors::FirstErrors;
+use super::figures::{ENGINE_USERS, RHO};
+use super::first_errors::{FirstErrorFacts, FirstErrors};
 
 const MINUTE_MS: u64 = 60_000;
 /// Lengths of the generations.
 const LENGTHS_MS: [u64; 3] = [MINUTE_MS, 10 * MINUTE_MS, 60 * MINUTE_MS];
+/// Share of the users above which the canary is compared with its own previous stage, too.
+const MOST_USERS: f64 = 0.5;
 
 /// Generations of one length.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,12 +55,32 @@ impl Tally {
             canary_errors: totals.canary.errors(),
         }
     }
+
+    fn since(self, start: Self) -> Self {
+        Self {
+            baseline_requests: self
+                .baseline_requests
+                .saturating_sub(start.baseline_requests),
+            baseline_errors: self.baseline_errors.saturating_sub(start.baseline_errors),
+            canary_requests: self.canary_requests.saturating_sub(start.canary_requests),
+            canary_errors: self.canary_errors.saturating_sub(start.canary_errors),
+        }
+    }
 }
 
 /// All generations of one rollout.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Recent {
     generations: Vec<Generation>,
+}
+
+/// What one generation has counted so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct GenerationFacts {
+    length_ms: u64,
+    index: u64,
+    tally: Tally,
+    errors: FirstErrorFacts,
 }
 
 /// What the generation that is nearest to its threshold says.
@@ -63,6 +92,7 @@ pub(super) struct RecentFigures {
     pub(super) ln_threshold: f64,
     /// Users who erred first in the canary.
     pub(super) users: u64,
+    /// Baseline's; where it has no traffic, that of the canary's own previous stage.
     pub(super) baseline_rate: f64,
     pub(super) canary_rate: f64,
     pub(super) canary_requests: u64,
@@ -108,56 +138,82 @@ impl Recent {
         }
     }
 
-    /// The generation that fires, or else the one nearest to firing; none while none has canary and baseline
-    /// requests. `alpha` is the rule's share, over all generations of all lengths.
-    pub(super) fn figures(
-        &self,
-        totals: &BothTotals,
-        alpha: f64,
-        margin: impl Fn(f64) -> f64,
-    ) -> Option<RecentFigures> {
+    /// What the generations have counted so far.
+    pub(super) fn facts(&self, totals: &BothTotals) -> Vec<GenerationFacts> {
         let now = Tally::of(totals);
-        let fires = |figures: &RecentFigures| {
-            figures.ln_e >= figures.ln_threshold
-                && figures.users >= MIN_CANARY_USERS
-                && figures.diff() > margin(figures.baseline_rate)
+        let facts = |generation: &Generation| GenerationFacts {
+            length_ms: generation.length_ms,
+            index: generation.index,
+            tally: now.since(generation.start),
+            errors: generation.errors.counts.clone(),
         };
-        let all = self
-            .generations
-            .iter()
-            .filter_map(|generation| generation.figures(now, alpha));
-        all.clone().find(fires).or_else(|| {
-            all.max_by(|one, other| {
-                let gap = |figures: &RecentFigures| figures.ln_e - figures.ln_threshold;
-                gap(one).total_cmp(&gap(other))
-            })
-        })
+        self.generations.iter().map(facts).collect()
     }
 }
 
-impl Generation {
-    fn figures(&self, now: Tally, alpha: f64) -> Option<RecentFigures> {
-        let baseline_requests = now
-            .baseline_requests
-            .saturating_sub(self.start.baseline_requests);
-        let baseline_errors = now
-            .baseline_errors
-            .saturating_sub(self.start.baseline_errors);
-        let canary_requests = now
-            .canary_requests
-            .saturating_sub(self.start.canary_requests);
-        let canary_errors = now.canary_errors.saturating_sub(self.start.canary_errors);
+/// The generation that fires, or else the one nearest to firing; none while none has requests to compare.
+/// `alpha` is the rule's share, over all generations of all lengths; `previous` the canary's own errors in its
+/// previous stage, where it has `share` of the users now.
+pub(super) fn figures(
+    generations: &[GenerationFacts],
+    alpha: f64,
+    (share, previous): (f64, Option<&Moments>),
+    margin: impl Fn(f64) -> f64,
+) -> Option<RecentFigures> {
+    let previous = previous.filter(|previous| share > MOST_USERS && previous.n > 0);
+    let fires = |figures: &RecentFigures| {
+        figures.ln_e >= figures.ln_threshold
+            && figures.users >= MIN_CANARY_USERS
+            && figures.diff() > margin(figures.baseline_rate)
+    };
+    let all = generations
+        .iter()
+        .filter_map(|generation| generation.figures(alpha, previous));
+    all.clone().find(fires).or_else(|| {
+        all.max_by(|one, other| {
+            let gap = |figures: &RecentFigures| figures.ln_e - figures.ln_threshold;
+            gap(one).total_cmp(&gap(other))
+        })
+    })
+}
+
+impl GenerationFacts {
+    fn figures(&self, alpha: f64, previous: Option<&Moments>) -> Option<RecentFigures> {
+        let tally = self.tally;
+        let baseline_rate =
+            rate(tally.baseline_errors, tally.baseline_requests).or_else(|| previous?.mean())?;
+        let ln_e_first = self.errors.ln_e();
         let j = self.index.max(1) as f64;
         Some(RecentFigures {
             length_ms: self.length_ms,
-            ln_e: self.errors.ln_e(),
+            ln_e: match previous {
+                Some(previous) => ln_mean_e(&[ln_e_first, self.ln_e_previous(previous)]),
+                None => ln_e_first,
+            },
             // Σ 1/(j(j+1)) = 1, once for each length.
             ln_threshold: (LENGTHS_MS.len() as f64 / alpha * j * (j + 1.0)).ln(),
             users: self.errors.canary_users(),
-            baseline_rate: rate(baseline_errors, baseline_requests)?,
-            canary_rate: rate(canary_errors, canary_requests)?,
-            canary_requests,
-            canary_errors,
+            baseline_rate,
+            canary_rate: rate(tally.canary_errors, tally.canary_requests)?,
+            canary_requests: tally.canary_requests,
+            canary_errors: tally.canary_errors,
+        })
+    }
+
+    /// ln E against "no worse than in the previous stage"; 0 until enough users have erred for the normal
+    /// approximation.
+    fn ln_e_previous(&self, previous: &Moments) -> f64 {
+        let recent = Moments {
+            n: self.tally.canary_requests,
+            x: self.tally.canary_errors,
+            ..Moments::default()
+        };
+        if self.errors.canary_users() < ENGINE_USERS.1 {
+            return 0.0;
+        }
+        rate_effect(previous, &recent).map_or(0.0, |effect| {
+            let score = effect.diff * effect.information;
+            ln_e_one_sided(score, effect.information, RHO.error)
         })
     }
 }

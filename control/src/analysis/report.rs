@@ -25,6 +25,12 @@ pub struct Report {
     pub stage: Arms,
     /// One for each guardrail, in the order of the config.
     pub guardrails: Vec<GuardrailReport>,
+    /// Whether users arrive in the declared proportion.
+    pub sample_ratio: SampleRatio,
+    /// Whether the step may be left: nothing is broken, every guardrail is proven not worse by its margin, and
+    /// the step has lasted and seen enough. A canary that is worse beyond chance, but surely by less than the
+    /// margin, may go on as well, though it is recommended to look at it.
+    pub step_up: bool,
     /// More than half of the canary's requests in this step failed: no step-up, however bad baseline is.
     pub mostly_failing: bool,
     /// What copies say; none where nothing is copied.
@@ -48,7 +54,12 @@ impl Report {
                 .iter()
                 .find(|alarm| alarm.holds)
                 .map(|alarm| alarm.message.clone()),
+            step_up: self.step_up,
             step_canary_requests: self.stage.canary.requests,
+            overdue: self
+                .alarms
+                .iter()
+                .any(|alarm| alarm.kind == AlarmKind::StepStuck),
             mostly_failing: self.mostly_failing,
             shadow: self.shadow_judgement.clone(),
         }
@@ -66,8 +77,14 @@ pub struct Judgement {
     pub breach: Option<Breach>,
     /// Why no step may be taken now.
     pub hold: Option<String>,
+    /// Whether the step may be left.
+    #[serde(default)]
+    pub step_up: bool,
     /// The canary's requests since this step began.
     pub step_canary_requests: u64,
+    /// The step did not pass within its `max_duration`.
+    #[serde(default)]
+    pub overdue: bool,
     /// More than half of them failed.
     pub mostly_failing: bool,
     /// What copies say.
@@ -101,6 +118,8 @@ pub enum Rule {
     AbsoluteLimit,
     /// Worse than baseline by more than a guardrail's margin.
     Guardrail,
+    /// Users do not arrive in the declared proportion.
+    SampleRatioMismatch,
     /// No success in a row of copies whose originals succeeded.
     ShadowDown,
     /// Copies fail more often than their originals.
@@ -117,6 +136,7 @@ impl Rule {
             Self::RecentBreak => "recent_break",
             Self::AbsoluteLimit => "absolute_limit",
             Self::Guardrail => "guardrail",
+            Self::SampleRatioMismatch => "sample_ratio_mismatch",
             Self::ShadowDown => "shadow_down",
             Self::Shadow => "shadow",
         }
@@ -181,6 +201,10 @@ pub enum AlarmKind {
     Breach,
     /// More than half of the canary's requests fail.
     MostlyFailing,
+    /// Users do not arrive in the declared proportion.
+    SampleRatioMismatch,
+    /// The step did not pass within its `max_duration`.
+    StepStuck,
     /// A standing mirror's copies broke a rule.
     ShadowBreach,
 }
@@ -194,6 +218,8 @@ impl AlarmKind {
             Self::BothBeyondLimit => "both_beyond_limit",
             Self::Breach => "breach",
             Self::MostlyFailing => "mostly_failing",
+            Self::SampleRatioMismatch => "sample_ratio_mismatch",
+            Self::StepStuck => "step_stuck",
             Self::ShadowBreach => "shadow_breach",
         }
     }
@@ -223,6 +249,20 @@ pub struct ArmReport {
     pub unreachable: u64,
     /// Of the whole response, warm-ups left out.
     pub latency_ms: LatencyReport,
+}
+
+impl ArmReport {
+    /// Anything but successes.
+    #[must_use]
+    pub const fn failures(&self) -> u64 {
+        self.errors + self.rejected + self.aborted
+    }
+
+    /// Answered below 400, to the end.
+    #[must_use]
+    pub const fn successes(&self) -> u64 {
+        self.requests - self.failures()
+    }
 }
 
 /// Latency quantiles in milliseconds.
@@ -259,6 +299,12 @@ pub struct GuardrailReport {
     pub p_value: f64,
     /// ln of the evidence now.
     pub ln_e: f64,
+    /// This guardrail's share of α: its evidence has to reach 1/α.
+    pub alpha: f64,
+    /// How many times the requests of one user resembling each other inflates the variance.
+    pub design_effect: f64,
+    /// The proof that the canary is not worse.
+    pub proof: Proof,
     /// Requests that were compared.
     pub samples: Samples,
     /// Canary requests after which a harmless canary is usually proven harmless, if that can be foretold.
@@ -269,6 +315,47 @@ pub struct GuardrailReport {
     pub dry_run: bool,
     /// Fixed-horizon tests, for reading only.
     pub classic: Classic,
+}
+
+/// The proof that the canary is not worse by `margin` or more: what a step-up needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Proof {
+    /// δ: the tolerated increase, twice that to leave the first step.
+    pub margin: f64,
+    /// For rates: ln of the evidence against "worse by δ or more"; ln 20 is needed.
+    pub ln_e: Option<f64>,
+    /// For latencies: upper bound of the effect; it has to lie below δ.
+    pub upper: Option<f64>,
+    /// Whether it is shown now.
+    pub shown: bool,
+}
+
+/// Whether users arrive in the declared proportion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SampleRatio {
+    /// Distinct users (to the resolution of their slots) whose first request went to baseline.
+    pub baseline: u64,
+    /// Those whose first request went to the canary.
+    pub canary: u64,
+    /// The canary's declared share in the newest split.
+    pub expected: Option<f64>,
+    /// Its share of the users first seen under that split.
+    pub observed: Option<f64>,
+    /// ln of the evidence against the declared shares, over all splits.
+    pub ln_e: f64,
+    /// Always-valid; below .001 is an alarm.
+    pub p_value: f64,
+    /// Of the newest split; fixed horizon, not used for decisions.
+    pub chi_squared: Option<ChiSquared>,
+}
+
+/// A chi-squared test.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChiSquared {
+    /// Σ (observed − expected)²/expected.
+    pub statistic: f64,
+    /// Fixed horizon.
+    pub p_value: f64,
 }
 
 /// Requests compared, per arm.
@@ -306,9 +393,11 @@ impl Verdict {
     }
 }
 
-/// Fixed-horizon tests: always shown, not used for decisions.
+/// Fixed-horizon tests: always shown, not used for decisions unless `method: fixed_horizon` asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Classic {
+    /// False: for reading only. True: they decide, once, at the declared sample size.
+    pub used_for_decisions: bool,
     /// For rates.
     pub two_proportion_z: Option<ClassicZ>,
     /// For latencies.
@@ -347,6 +436,6 @@ pub struct ClassicRanks {
     pub p_value: f64,
     /// Chance that a canary request is slower than a baseline request.
     pub auc: f64,
-    /// Median of the pairwise differences in milliseconds.
+    /// Median of the pairwise differences in milliseconds; worked out when somebody looks.
     pub hodges_lehmann: Option<f64>,
 }

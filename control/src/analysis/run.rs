@@ -53,7 +53,8 @@ impl Default for Run {
 }
 
 /// What the run since the canary's last success says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Standing {
     /// Nothing to say.
     Up,

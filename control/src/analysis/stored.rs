@@ -322,3 +322,62 @@ impl TryFrom<ArmForm> for ArmCounts {
         })
     }
 }
+
+/// Sums over user buckets, as a list: filled, n, x, nn, nx, xx.
+pub(in crate::analysis) mod moments {
+    use super::{Deserialize, Deserializer, Serialize, Serializer};
+    use serin_stats::cluster::Moments;
+
+    type Form = (u64, u64, u64, f64, f64, f64);
+
+    pub(in crate::analysis) fn serialize<S: Serializer>(
+        sums: &Moments,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let Moments {
+            filled,
+            n,
+            x,
+            nn,
+            nx,
+            xx,
+        } = *sums;
+        (filled, n, x, nn, nx, xx).serialize(serializer)
+    }
+
+    pub(in crate::analysis) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Moments, D::Error> {
+        let (filled, n, x, nn, nx, xx) = Form::deserialize(deserializer)?;
+        Ok(Moments {
+            filled,
+            n,
+            x,
+            nn,
+            nx,
+            xx,
+        })
+    }
+}
+
+/// Sums over user buckets that may be missing.
+pub(in crate::analysis) mod optional_moments {
+    use super::{Deserialize, Deserializer, Serialize, Serializer, moments};
+    use serin_stats::cluster::Moments;
+
+    #[derive(Serialize, Deserialize)]
+    struct Form(#[serde(with = "moments")] Moments);
+
+    pub(in crate::analysis) fn serialize<S: Serializer>(
+        sums: &Option<Moments>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        sums.map(Form).serialize(serializer)
+    }
+
+    pub(in crate::analysis) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Moments>, D::Error> {
+        Ok(Option::<Form>::deserialize(deserializer)?.map(|Form(sums)| sums))
+    }
+}

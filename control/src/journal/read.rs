@@ -104,6 +104,17 @@ impl Reader {
         }
     }
 
+    /// The rollouts that something was decided about, by name.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn rollouts(&self) -> Result<Vec<String>, JournalError> {
+        self.connection
+            .prepare_cached("SELECT DISTINCT rollout FROM decisions ORDER BY rollout")
+            .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
+            .map_err(JournalError::database("read the rollouts"))
+    }
+
     /// See [`Journal::recall`].
     ///
     /// # Errors

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serin_config::model::{Analysis, Guardrail, Margin, Metric, OnBreach, Plan, Rollout, Step};
+use serin_config::model::{
+    Analysis, Guardrail, Margin, Method, Metric, OnBreach, Plan, Rollout, Step,
+};
 use serin_stats::histogram::Histogram;
 use serin_stats::split::LatencyReference;
 
@@ -15,7 +17,7 @@ pub(super) const SECOND: u64 = 1_000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
 
 /// A step of one minute.
-pub(super) fn at(weight: f64) -> Step {
+pub(crate) fn at(weight: f64) -> Step {
     Step {
         weight,
         shadow: 0.0,
@@ -71,15 +73,17 @@ pub(super) fn spec(plan: Plan) -> RolloutSpec {
             analysis: Analysis {
                 interval: Duration::from_secs(5),
                 alpha: 0.05,
+                method: Method::Sequential,
                 warmup: Duration::from_mins(1),
             },
             on_breach: OnBreach::Rollback,
+            on_sample_ratio_mismatch: OnBreach::Hold,
         },
         mirror: None,
     }
 }
 
-pub(super) fn steps(steps: &[Step]) -> RolloutSpec {
+pub(crate) fn steps(steps: &[Step]) -> RolloutSpec {
     spec(Plan::Steps(steps.to_vec()))
 }
 
@@ -129,14 +133,20 @@ pub(super) fn configured(spec: RolloutSpec) -> Event {
     Event::Configured(Box::new(spec))
 }
 
-/// Nothing is wrong, and this many canary requests were answered in the step.
+/// Nothing is wrong, and this many canary requests in the step proved it; none prove nothing.
 pub(super) fn fine(step_canary_requests: u64) -> Judgement {
     Judgement {
-        recommendation: Recommendation::MonitorClosely,
-        reason: "error_rate inconclusive".to_owned(),
+        recommendation: if step_canary_requests > 0 {
+            Recommendation::ProceedToFullRollout
+        } else {
+            Recommendation::MonitorClosely
+        },
+        reason: "not worse".to_owned(),
         breach: None,
         hold: None,
+        step_up: step_canary_requests > 0,
         step_canary_requests,
+        overdue: false,
         mostly_failing: false,
         shadow: ShadowJudgement {
             step_pairs: step_canary_requests,

@@ -22,7 +22,7 @@ pub use state::{Latch, Override, Phase, State};
 pub use transition::{begin, step};
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod semantics_tests;
 #[cfg(test)]

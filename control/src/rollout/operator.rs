@@ -35,7 +35,7 @@ pub(super) fn commanded(
             next.reason = said(command, "started again");
             draft = Draft::renewed(state, next, now_ms);
         }
-        Verb::Undo => return Err(refuse("undo is not supported yet")),
+        Verb::Undo => draft.latch(Phase::RolledBack, said(command, "promotion undone"), None),
         Verb::SetWeight(weight) => set_weight(&mut draft, weight, command).map_err(refuse)?,
         Verb::Approve => enter_next(&mut draft, &said(command, "approved")),
     }
@@ -77,7 +77,9 @@ fn promote_one_step(draft: &mut Draft<'_>, command: &Command) -> Result<(), &'st
     if let Some(Override::Weight(weight)) = draft.next.paused {
         draft.next.step = position(&draft.next, weight);
     }
-    enter_next(draft, &said(command, "promoted one step"));
+    let did = said(command, "promoted one step");
+    draft.next.promoted = Some(did.clone());
+    enter_next(draft, &did);
     Ok(())
 }
 
@@ -89,7 +91,9 @@ fn promote_in_full(draft: &mut Draft<'_>, command: &Command) -> Result<(), &'sta
     draft.next.step = draft.next.spec.steps().len().saturating_sub(1);
     draft.set_weight(1.0, 0.0);
     draft.next.paused = by_hand.then_some(Override::Weight(1.0));
-    draft.enter_phase(Phase::Healthy, said(command, "promoted in full"));
+    let did = said(command, "promoted in full");
+    draft.next.promoted = Some(did.clone());
+    draft.enter_phase(Phase::Healthy, did);
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! What time and evidence do to a rollout: begin, step up, wait, bake, end, roll back.
 //!
-//! Interim rule: a step is left when it has lasted `min_duration`, the canary has answered
-//! max(1, `min_samples`) requests in it, nothing is broken or held, and no more than half of those requests
-//! failed. Proof that the canary is *not worse* is shown but not asked for yet.
+//! A step is left when the analysis says so ("not worse on every guardrail" is proven, and enough was seen in
+//! the step), it has lasted `min_duration` (or `bake`), nothing is broken or held, and no more than half of the
+//! canary's requests in it failed. A step that ends without evidence holds: it neither passes nor fails. After
+//! `max_duration` it holds until a person says how to go on.
 
 use serin_config::model::{OnBreach, Step};
 use serin_stats::split::LatencyReference;
@@ -151,7 +152,10 @@ pub(super) fn judged(state: &State, judgement: &Judgement, now_ms: u64) -> Trans
     if let Some(breach) = breach
         && is_exposed(state)
     {
-        let reason = breach.sentence.clone();
+        let reason = match &state.promoted {
+            Some(promoted) => format!("{}; it had been {promoted}", breach.sentence),
+            None => breach.sentence.clone(),
+        };
         draft.latch(Phase::RolledBack, reason, Some(breach.clone()));
         return draft.finish();
     }
@@ -187,7 +191,11 @@ fn is_exposed(state: &State) -> bool {
 fn passed(state: &State, judgement: &Judgement) -> String {
     let step = state.spec.steps().get(state.step);
     let (seen, what) = step.map_or((0, ""), |step| seen(step, judgement));
-    format!("{} passed after {seen} {what}", ordinal(state, state.step))
+    format!(
+        "{} passed after {seen} {what}: {}",
+        ordinal(state, state.step),
+        judgement.reason
+    )
 }
 
 /// What a step's `min_samples` counts.
@@ -210,31 +218,47 @@ fn blocked(state: &State, judgement: &Judgement, now_ms: u64) -> Option<String> 
     let Some(step) = state.spec.steps().get(state.step) else {
         return Some("the plan has no such step".to_owned());
     };
-    let elapsed = now_ms.saturating_sub(state.step_began_ms);
-    let dwell = millis(step.min_duration).max(step.bake.map_or(0, millis));
-    let wanted = step.min_samples.max(1);
-    if elapsed < dwell {
+    if step_dwell_left(state, now_ms) > 0 {
         return Some(judgement.reason.clone());
     }
-    if step
-        .max_duration
-        .is_some_and(|limit| elapsed > millis(limit))
-    {
+    if step_overdue(state, now_ms) {
         return Some(format!(
             "{} is stuck: it did not pass within its max_duration; promote, set-weight or abort",
             ordinal(state, state.step)
         ));
     }
+    let wanted = step.min_samples.max(1);
     let (seen, what) = seen(step, judgement);
     if seen < wanted {
         return Some(format!("{seen} of {wanted} {what} in this step"));
     }
-    if step.is_shadow()
-        && let Some(gate) = &judgement.shadow.gate
-    {
-        return Some(gate.clone());
+    if step.is_shadow() {
+        if let Some(gate) = &judgement.shadow.gate {
+            return Some(gate.clone());
+        }
+    } else if !judgement.step_up {
+        return Some(judgement.reason.clone());
     }
     state.journal_failing.then(|| FROZEN.to_owned())
+}
+
+/// How much longer the present step has to last, in milliseconds.
+pub(super) fn step_dwell_left(state: &State, now_ms: u64) -> u64 {
+    let Some(step) = state.spec.steps().get(state.step) else {
+        return 0;
+    };
+    let dwell = millis(step.min_duration).max(step.bake.map_or(0, millis));
+    dwell.saturating_sub(now_ms.saturating_sub(state.step_began_ms))
+}
+
+/// Whether the present step has lasted longer than it may.
+pub(super) fn step_overdue(state: &State, now_ms: u64) -> bool {
+    let step = state.spec.steps().get(state.step);
+    let longest = step.and_then(|step| step.max_duration);
+    let is_climbing = matches!(state.phase, Phase::Progressing | Phase::Baking);
+    is_climbing
+        && longest
+            .is_some_and(|longest| now_ms.saturating_sub(state.step_began_ms) > millis(longest))
 }
 
 /// Enough of baseline's latency was seen: from now on latencies are ranked, in a new epoch.

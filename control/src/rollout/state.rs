@@ -6,8 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serin_stats::split::{LatencyReference, Split};
 
-use super::spec::millis;
-use super::{MirrorSpec, RolloutSpec};
+use super::{MirrorSpec, RolloutSpec, ramp};
 use crate::analysis::{Breach, Policy, ShadowPolicy, stored};
 
 /// Where a rollout stands, for people.
@@ -25,7 +24,7 @@ pub enum Phase {
     Baking,
     /// Done.
     Healthy,
-    /// Taken back by the guardrails; stays so until `retry` or a new release.
+    /// Taken back by the guardrails, or by `undo` after it was done; stays so until `retry` or a new release.
     RolledBack,
     /// Taken back by an operator; stays so until `retry` or a new release.
     Aborted,
@@ -144,6 +143,9 @@ pub struct State {
     pub latches: BTreeMap<String, Latch>,
     /// The journal cannot be written: nothing may be raised.
     pub journal_failing: bool,
+    /// How a person last promoted it past the evidence, for the reason of a rollback that comes after all.
+    #[serde(default)]
+    pub promoted: Option<String>,
     /// The phase before the last lowering, and whether that lowering is on disk.
     pub lowered_from: Option<Phase>,
 }
@@ -243,13 +245,21 @@ impl State {
             guardrails: self.spec.rollout.guardrails.clone(),
             analysis: self.spec.rollout.analysis.clone(),
             on_breach: self.spec.rollout.on_breach,
+            on_sample_ratio_mismatch: self.spec.rollout.on_sample_ratio_mismatch,
             step_epoch: self.step_epoch,
+            step: step.map(|_| self.step),
+            steps: self.spec.steps().len(),
             share: self.share(),
             step_min_samples: step.map_or(0, |step| step.min_samples),
-            dwelt: step.is_some_and(|step| {
-                now_ms.saturating_sub(self.step_began_ms) >= millis(step.min_duration)
-            }),
+            dwell_left_ms: ramp::step_dwell_left(self, now_ms),
+            overdue: ramp::step_overdue(self, now_ms),
             reference_total: self.reference.as_ref().map(|reference| reference.total()),
+            shadow_steps: self
+                .spec
+                .steps()
+                .iter()
+                .take_while(|step| step.is_shadow())
+                .count(),
             shadow: ShadowPolicy {
                 in_step: self.shadow > 0.0,
                 is_mirrored: self.spec.mirror.is_some(),

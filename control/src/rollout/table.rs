@@ -99,7 +99,7 @@ const NOT_LATCHED: Cell = Refused("it was not taken back");
 const NOT_PAUSED: Cell = Refused("it is not paused");
 const NOTHING_WAITS: Cell = Refused("no step waits for approval");
 const DONE: Cell = Refused("the rollout is done");
-const NOT_BUILT: Cell = Refused("undo is not supported yet");
+const NOT_DONE: Cell = Refused("it is not done yet: abort takes the canary back");
 const BY_HAND: Cell = To(&[Pending, Progressing, Healthy]);
 const STARTS: Cell = To(&[Pending, Progressing, WaitingApproval, Baking, Healthy]);
 const ANEW: Cell = To(&[Pending, RolledBack, Aborted]);
@@ -299,7 +299,20 @@ const ROWS: [Row; 21] = [
             LATCHED,
         ],
     ),
-    row(EventKind::Undo, "`undo`", [NOT_BUILT; 8]),
+    row(
+        EventKind::Undo,
+        "`undo`",
+        [
+            NOT_DONE,
+            NOT_DONE,
+            NOT_DONE,
+            NOT_DONE,
+            NOT_DONE,
+            To(&[RolledBack]),
+            LATCHED,
+            LATCHED,
+        ],
+    ),
 ];
 
 const fn row(kind: EventKind, label: &'static str, cells: [Cell; 8]) -> Row {

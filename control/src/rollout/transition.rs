@@ -43,6 +43,7 @@ impl State {
             hold: None,
             latches,
             journal_failing: false,
+            promoted: None,
             lowered_from: None,
         }
     }

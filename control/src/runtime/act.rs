@@ -8,7 +8,7 @@ use super::scribe::{Posted, Scribe};
 use crate::analysis::Evidence;
 use crate::driver;
 use crate::journal::{Entry, Journal, JournalError, Latch, NewDecision, TransitionRow};
-use crate::rollout::{Event, Phase, State, step};
+use crate::rollout::{Event, Phase, State, Verb, step};
 
 impl Control {
     /// Lets something happen to a rollout.
@@ -35,6 +35,10 @@ impl Control {
                 let breach = state.latch().and_then(|latch| latch.breach.as_ref());
                 let rule = breach.map_or("unknown", |breach| breach.rule.name());
                 self.counters.rolled_back(name, rule);
+            }
+            let undone = matches!(event, Event::Operator(command) if command.verb == Verb::Undo);
+            if undone && state.phase != track.state.phase {
+                self.counters.rolled_back(name, Verb::Undo.name());
             }
             track.set_state(state);
         }
@@ -109,6 +113,7 @@ impl Control {
                 })),
                 "to": {"phase": state.phase, "step": state.step, "weight": state.share()},
                 "report": report,
+                "receipt": track.and_then(|track| track.receipt.as_ref()),
             })
             .to_string(),
         });
@@ -144,7 +149,7 @@ impl Control {
             kind,
             recommendation: name_of(&report.recommendation),
             summary: report.reason.clone(),
-            report: json!({"report": report}).to_string(),
+            report: json!({"report": report, "receipt": track.receipt}).to_string(),
         };
         let evidence = (kind == "verdict").then(|| track.evidence.to_bytes());
         let epoch = track.state.epoch;

@@ -47,7 +47,7 @@ impl Control {
                 })
             }
             Question::Config => Ok(Reply::Json(serin_config::effective(&self.config))),
-            Question::Metrics => Ok(Reply::Text(self.metrics())),
+            Question::Metrics => Ok(Reply::Metrics(self.metrics())),
         }
     }
 
@@ -104,16 +104,20 @@ fn head(head: &DecisionHead) -> Value {
     })
 }
 
-/// A decision with its inputs; the evidence is JSON itself, where it is still kept.
+/// A decision with its inputs and its receipt; the evidence is JSON itself, where it is still kept.
 fn decision(row: &DecisionRow) -> Value {
     let mut document = head(&row.head);
-    let inputs: Value = serde_json::from_str(&row.report).unwrap_or_default();
+    let mut inputs: Value = serde_json::from_str(&row.report).unwrap_or_default();
+    let receipt = inputs
+        .as_object_mut()
+        .and_then(|inputs| inputs.remove("receipt"));
     let evidence: Option<Value> = row
         .evidence
         .as_deref()
         .and_then(|bytes| serde_json::from_slice(bytes).ok());
     if let Some(members) = document.as_object_mut() {
         members.insert("inputs".to_owned(), inputs);
+        members.insert("receipt".to_owned(), json!(receipt));
         members.insert("evidence".to_owned(), json!(evidence));
     }
     document

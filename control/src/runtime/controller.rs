@@ -13,6 +13,7 @@ use super::control::Control;
 use super::turn::{Order, turn};
 use crate::admin::AdminServer;
 use crate::admin::desk::{Desk, NOTICES, QUEUE};
+use crate::admin::meter::Meter;
 use crate::admin::pulse::Pulse;
 use crate::{DataPlane, NowMs};
 
@@ -72,6 +73,7 @@ pub enum StartError {
 pub struct Controller {
     orders: mpsc::Sender<Order>,
     pulse: Arc<Pulse>,
+    meter: Meter,
     admin: AdminServer,
     thread: JoinHandle<()>,
 }
@@ -128,10 +130,12 @@ impl Controller {
         };
         started.recv().map_err(|_| StartError::Ended)?;
         let desk = Desk::new(asks, notices);
-        let admin = AdminServer::start(&config, desk, Arc::clone(&pulse), plane)?;
+        let meter = Meter::new(plane, desk.clone(), Arc::clone(&pulse));
+        let admin = AdminServer::start(&config, desk, Arc::clone(&pulse), meter.clone())?;
         Ok(Self {
             orders,
             pulse,
+            meter,
             admin,
             thread,
         })
@@ -157,6 +161,12 @@ impl Controller {
     #[must_use]
     pub fn probe_address(&self) -> Option<SocketAddr> {
         self.admin.probe_address()
+    }
+
+    /// Reads all metrics, as `/metrics` tells them.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// From now on `/readyz` says no.

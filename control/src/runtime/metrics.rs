@@ -1,18 +1,20 @@
-//! The control loop's own metrics as Prometheus text.
+//! The control loop's own metrics.
 //!
 //! Label values come from the configuration and from fixed lists, never from clients, so their number is
 //! bounded by the configuration.
 
 use std::collections::BTreeMap;
-use std::fmt::{Display, Write as _};
 use std::time::Duration;
+
+use serin_stats::metrics::{Buckets, Page};
+use serin_stats::names::{self, label};
 
 use super::control::Control;
 use crate::analysis::{GuardrailReport, Verdict};
 use crate::rollout::Phase;
 
 /// Upper bounds of the tick histogram's buckets, in seconds.
-const TICK_BOUNDS: [f64; 12] = [
+static TICK_BOUNDS: [f64; 12] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0,
 ];
 
@@ -35,8 +37,8 @@ pub(super) struct Reloads {
 /// How long looks took.
 #[derive(Debug, Default)]
 struct Ticks {
-    within: [u64; TICK_BOUNDS.len()],
-    count: u64,
+    /// By bucket, not cumulative; the last one has no bound.
+    buckets: [u64; TICK_BOUNDS.len() + 1],
     sum: Duration,
 }
 
@@ -50,71 +52,67 @@ impl Counters {
 
     pub(super) fn tick(&mut self, took: Duration) {
         let ticks = &mut self.ticks;
-        for (within, bound) in ticks.within.iter_mut().zip(TICK_BOUNDS) {
-            *within += u64::from(took.as_secs_f64() <= bound);
+        let at = TICK_BOUNDS.partition_point(|&bound| bound < took.as_secs_f64());
+        if let Some(bucket) = ticks.buckets.get_mut(at) {
+            *bucket += 1;
         }
-        ticks.count += 1;
         ticks.sum += took;
     }
-}
 
-/// Prometheus text in the making.
-#[derive(Default)]
-struct Page(String);
-
-impl Page {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(name);
-        for (at, (label, value)) in labels.iter().enumerate() {
-            let open = if at == 0 { '{' } else { ',' };
-            _ = write!(self.0, "{open}{label}=\"{}\"", escaped(value));
+    fn write(&self, page: &mut Page) {
+        let rollbacks = page.family(&names::ROLLBACKS);
+        for ((name, rule), count) in &self.rollbacks {
+            let labels = [(label::ROLLOUT, name.as_str()), (label::REASON, *rule)];
+            rollbacks.add(&labels, *count);
         }
-        let close = if labels.is_empty() { "" } else { "}" };
-        _ = writeln!(self.0, "{close} {value}");
+        let reloads = page.family(&names::CONFIG_RELOADS);
+        for (result, count) in [
+            ("applied", self.reloads.applied),
+            ("refused", self.reloads.refused),
+            ("unchanged", self.reloads.unchanged),
+        ] {
+            reloads.add(&[(label::RESULT, result)], count);
+        }
+        let buckets = Buckets {
+            bounds: &TICK_BOUNDS,
+            counts: self.ticks.buckets.to_vec(),
+            sum: self.ticks.sum.as_secs_f64(),
+        };
+        page.family(&names::CONTROL_TICK).add(&[], buckets);
     }
 }
 
 impl Control {
     /// Everything that is told about rollouts and the control loop.
-    pub(super) fn metrics(&self) -> String {
+    pub(super) fn metrics(&self) -> Page {
         let mut page = Page::default();
         self.weights_and_phases(&mut page);
         self.guardrail_figures(&mut page);
-        self.counts(&mut page);
-        page.0
+        self.counters.write(&mut page);
+        let failing = page.family(&names::JOURNAL_FAILING);
+        failing.add(&[], self.failing.is_some());
+        page
     }
 
     fn weights_and_phases(&self, page: &mut Page) {
-        page.family(
-            "serin_weight",
-            "gauge",
-            "Canary weight as a fraction of 1: desired by plan or operator, actual share in force.",
-        );
+        let weights = page.family(&names::WEIGHT);
         for (name, track) in &self.tracks {
             for (kind, value) in [
                 ("desired", track.state.desired_weight()),
                 ("actual", track.split.share),
             ] {
-                page.sample("serin_weight", &[("rollout", name), ("kind", kind)], value);
+                weights.add(&[(label::ROLLOUT, name), (label::KIND, kind)], value);
             }
         }
-        page.family(
-            "serin_phase",
-            "gauge",
-            "1 for the phase a rollout is in, 0 for the others.",
-        );
+        let phases = page.family(&names::PHASE);
         for (name, track) in &self.tracks {
             let now = track.state.visible_phase();
             for phase in Phase::ALL {
-                page.sample(
-                    "serin_phase",
-                    &[("rollout", name), ("phase", phase.name())],
-                    u8::from(phase == now),
-                );
+                let labels = [
+                    (label::ROLLOUT, name.as_str()),
+                    (label::PHASE, phase.name()),
+                ];
+                phases.add(&labels, phase == now);
             }
         }
     }
@@ -128,100 +126,36 @@ impl Control {
                 guardrails.map(move |guardrail| (name.as_str(), guardrail))
             })
             .collect();
-        page.family(
-            "serin_verdict",
-            "gauge",
-            "Verdict on a guardrail: 0 Inconclusive, 1 Successful, 2 Failed, 3 Error.",
-        );
+        let labels = |name, guardrail: &GuardrailReport| {
+            [
+                (label::ROLLOUT, name),
+                (label::METRIC, guardrail.metric.name()),
+            ]
+        };
+        let verdicts = page.family(&names::VERDICT);
         for (name, guardrail) in &figures {
-            let labels = [("rollout", *name), ("metric", guardrail.metric.name())];
-            page.sample("serin_verdict", &labels, number(guardrail.verdict));
+            verdicts.add(&labels(name, guardrail), number(guardrail.verdict));
         }
-        page.family(
-            "serin_effect",
-            "gauge",
-            "Canary minus baseline: a fraction of 1 for rates, milliseconds for latencies.",
-        );
+        let effects = page.family(&names::EFFECT);
         for (name, guardrail) in &figures {
             if let Some(effect) = guardrail.effect {
-                let labels = [("rollout", *name), ("metric", guardrail.metric.name())];
-                page.sample("serin_effect", &labels, effect);
+                effects.add(&labels(name, guardrail), effect);
             }
         }
-        page.family(
-            "serin_samples",
-            "gauge",
-            "Requests that a guardrail compared since the rollout began.",
-        );
+        let samples = page.family(&names::SAMPLES);
         for (name, guardrail) in &figures {
-            for (arm, samples) in [
+            let [rollout, metric] = labels(name, guardrail);
+            for (arm, count) in [
                 ("baseline", guardrail.samples.baseline),
                 ("canary", guardrail.samples.canary),
             ] {
-                let metric = guardrail.metric.name();
-                page.sample(
-                    "serin_samples",
-                    &[("rollout", *name), ("metric", metric), ("arm", arm)],
-                    samples,
-                );
+                samples.add(&[rollout, metric, (label::ARM, arm)], count);
             }
         }
     }
-
-    fn counts(&self, page: &mut Page) {
-        let counters = &self.counters;
-        page.family(
-            "serin_rollbacks_total",
-            "counter",
-            "Automatic rollbacks by the rule that was broken.",
-        );
-        for ((name, rule), count) in &counters.rollbacks {
-            let labels = [("rollout", name.as_str()), ("reason", *rule)];
-            page.sample("serin_rollbacks_total", &labels, count);
-        }
-        page.family(
-            "serin_config_reloads_total",
-            "counter",
-            "Configuration reloads by result.",
-        );
-        for (result, count) in [
-            ("applied", counters.reloads.applied),
-            ("refused", counters.reloads.refused),
-            ("unchanged", counters.reloads.unchanged),
-        ] {
-            page.sample("serin_config_reloads_total", &[("result", result)], count);
-        }
-        page.family(
-            "serin_journal_failing",
-            "gauge",
-            "1 while the journal cannot be written and step-ups are frozen.",
-        );
-        page.sample(
-            "serin_journal_failing",
-            &[],
-            u8::from(self.failing.is_some()),
-        );
-        let name = "serin_control_tick_seconds";
-        page.family(
-            name,
-            "histogram",
-            "Time from a snapshot to the end of what followed from it.",
-        );
-        let bucket = format!("{name}_bucket");
-        for (bound, within) in TICK_BOUNDS.iter().zip(counters.ticks.within) {
-            page.sample(&bucket, &[("le", &bound.to_string())], within);
-        }
-        page.sample(&bucket, &[("le", "+Inf")], counters.ticks.count);
-        page.sample(
-            &format!("{name}_sum"),
-            &[],
-            counters.ticks.sum.as_secs_f64(),
-        );
-        page.sample(&format!("{name}_count"), &[], counters.ticks.count);
-    }
 }
 
-const fn number(verdict: Verdict) -> u8 {
+const fn number(verdict: Verdict) -> u64 {
     match verdict {
         Verdict::Inconclusive => 0,
         Verdict::Successful => 1,
@@ -230,32 +164,29 @@ const fn number(verdict: Verdict) -> u8 {
     }
 }
 
-fn escaped(value: &str) -> String {
-    value
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn labels_are_escaped() {
-        let mut page = Page::default();
-        page.sample("x", &[("a", "q\"\\\n"), ("b", "c")], 1.5);
-        page.sample("y", &[], 2);
-        assert_eq!(page.0, "x{a=\"q\\\"\\\\\\n\",b=\"c\"} 1.5\ny 2\n");
-    }
-
-    #[test]
-    fn ticks_are_cumulative() {
+    fn ticks_fall_into_their_buckets() {
         let mut counters = Counters::default();
         counters.tick(Duration::from_micros(200));
         counters.tick(Duration::from_millis(3));
+        counters.tick(Duration::from_millis(5));
         counters.tick(Duration::from_secs(5));
-        assert_eq!(counters.ticks.within, [0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2]);
-        assert_eq!(counters.ticks.count, 3);
+        let mut page = Page::default();
+        counters.write(&mut page);
+        let text = page.to_text();
+        for sample in [
+            "serin_control_tick_seconds_bucket{le=\"0.0001\"} 0",
+            "serin_control_tick_seconds_bucket{le=\"0.00025\"} 1",
+            "serin_control_tick_seconds_bucket{le=\"0.005\"} 3",
+            "serin_control_tick_seconds_bucket{le=\"1\"} 3",
+            "serin_control_tick_seconds_bucket{le=\"+Inf\"} 4",
+            "serin_control_tick_seconds_count 4",
+        ] {
+            assert!(text.lines().any(|line| line == sample), "{sample}\n{text}");
+        }
     }
 }

@@ -188,6 +188,10 @@ impl Control {
             }
             Reload::Refused(report) => {
                 self.counters.reloads.refused += 1;
+                tracing::warn!(
+                    report,
+                    "configuration refused: the last good one stays in force"
+                );
                 self.notify("reload", json!({"result": "refused", "report": report}));
                 self.refused = Some(report);
             }
@@ -195,7 +199,7 @@ impl Control {
                 self.counters.reloads.applied += 1;
                 self.refused = None;
                 self.loaded_at_ms = self.now_ms();
-                tracing::debug!(summary, "taking over a configuration");
+                tracing::info!(summary, "configuration taken over");
                 self.notify("reload", json!({"result": "applied", "summary": summary}));
                 // The folder stays the one that is locked until a restart.
                 let mut config = config;

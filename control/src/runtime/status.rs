@@ -8,7 +8,7 @@ use super::control::Control;
 use super::stamp::rfc3339;
 use super::track::Track;
 use crate::analysis::{
-    ArmReport, Arms, Classic, GuardrailReport, Recommendation, Samples, Verdict,
+    ArmReport, Arms, Classic, GuardrailReport, Proof, Recommendation, Samples, Verdict,
 };
 use crate::rollout::Phase;
 
@@ -46,6 +46,7 @@ impl Control {
             },
             "stage": {"baseline": stage.baseline, "canary": stage.canary},
             "guardrails": guardrails(track, route),
+            "sample_ratio": report.map(|report| report.sample_ratio),
             "breach": breach,
             "config": {
                 "loaded_at": rfc3339(self.loaded_at_ms),
@@ -154,6 +155,8 @@ fn shadow(track: &Track, route: &Route) -> Value {
 /// Before the first look every guardrail is inconclusive: nothing was seen.
 fn guardrails(track: &Track, route: &Route) -> Value {
     if let Some(report) = &track.report {
+        let mut report = report.clone();
+        track.evidence.complete(&mut report);
         return json!(report.guardrails);
     }
     let guardrails = route.rollout.iter().flat_map(|rollout| &rollout.guardrails);
@@ -170,6 +173,9 @@ fn guardrails(track: &Track, route: &Route) -> Value {
                 max: guardrail.max,
                 p_value: 1.0,
                 ln_e: 0.0,
+                alpha: track.state.policy(0).share_of(guardrail.metric),
+                design_effect: 1.0,
+                proof: Proof::default(),
                 samples: Samples::default(),
                 samples_needed: None,
                 on_breach: guardrail.on_breach,

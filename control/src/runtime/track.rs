@@ -7,7 +7,7 @@ use serin_stats::snapshot::{Outcome, StageSnapshot};
 use serin_stats::split::Split;
 use tokio::time::Instant;
 
-use crate::analysis::{Evidence, Recommendation, Report, Rule, Verdict};
+use crate::analysis::{Evidence, Receipt, Recommendation, Report, Rule, Verdict};
 use crate::rollout::State;
 
 /// Between two recorded changes of a verdict.
@@ -24,6 +24,8 @@ pub(super) struct Track {
     pub(super) evidence: Evidence,
     /// The last look at the evidence.
     pub(super) report: Option<Report>,
+    /// What that report was computed from.
+    pub(super) receipt: Option<Receipt>,
     /// When the evidence is looked at next.
     pub(super) look_at: Instant,
     /// Something was absorbed since the last checkpoint.
@@ -48,6 +50,7 @@ impl Track {
             state,
             evidence,
             report: None,
+            receipt: None,
             look_at: Instant::now(),
             unsaved: true,
             summarised: (now_ms, 0),
@@ -72,6 +75,7 @@ impl Track {
     pub(super) fn begin_evidence(&mut self) {
         self.evidence = Evidence::new(self.state.began_ms);
         self.report = None;
+        self.receipt = None;
         self.verdict = None;
         self.unsaved = true;
     }
@@ -106,7 +110,8 @@ impl Track {
     /// Looks at the evidence; the report is kept.
     pub(super) fn judge(&mut self, now_ms: u64) -> &Report {
         let policy = self.state.policy(now_ms);
-        let report = self.evidence.judge(&policy, now_ms);
+        let (report, receipt) = self.evidence.judge_with_receipt(&policy, now_ms);
+        self.receipt = Some(receipt);
         let on = |kind: &str| report.alarms.iter().any(|alarm| alarm.kind.name() == kind);
         self.alarms.retain(|kind, _| on(kind));
         for alarm in &report.alarms {

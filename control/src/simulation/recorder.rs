@@ -1,15 +1,16 @@
 //! Counting what happened, into the values that the data plane sends up.
 //!
 //! The same fields by the same rules as the proxy's recorder: latency from the end of the warm-up on, ranks
-//! once there is a reference, user slots on errors only.
+//! once there is a reference, user slots on errors and on a user's first sight.
 
-use serin_stats::snapshot::{ArmCounts, Outcome, StageSnapshot};
+use serin_stats::snapshot::{Arm, ArmCounts, Outcome, StageSnapshot};
 use serin_stats::split::Split;
 
 use super::traffic::Answer;
 
 /// Counts one request of the stage's epoch.
 pub(super) fn record(stage: &mut StageSnapshot, split: &Split, at_ms: u64, answer: &Answer) {
+    see(stage, answer);
     let counts = stage.arms.get_mut(answer.arm);
     let bucket = usize::from(answer.user.bucket);
     bump(&mut counts.outcomes, answer.outcome as usize, 1);
@@ -27,6 +28,17 @@ pub(super) fn record(stage: &mut StageSnapshot, split: &Split, at_ms: u64, answe
     }
     if at_ms >= split.latency_from_ms {
         measure(stage.arms.get_mut(answer.arm), split, answer);
+    }
+}
+
+/// A slot belongs to the arm of its first request.
+fn see(stage: &mut StageSnapshot, answer: &Answer) {
+    let slot = answer.user.slot.into();
+    let is_taken = Arm::ALL
+        .iter()
+        .any(|&arm| stage.seen.get(arm).contains(slot));
+    if !is_taken {
+        stage.seen.get_mut(answer.arm).insert(slot);
     }
 }
 

@@ -13,7 +13,7 @@ use serin_stats::split::{LatencyReference, Split};
 
 use super::recorder::record;
 use super::traffic::{Effect, Requests, Traffic};
-use crate::analysis::{Evidence, Judgement, Report};
+use crate::analysis::{Evidence, Judgement, Receipt, Report};
 use crate::driver::{self, BELL_PAUSE, Change, Shell};
 use crate::rollout::{Command, Event, Phase, RolloutSpec, State, Verb, begin};
 
@@ -33,6 +33,7 @@ pub struct World {
     split: Split,
     evidence: Evidence,
     report: Option<Report>,
+    receipt: Option<Receipt>,
     requests: Requests,
     stage: StageSnapshot,
     cadence: Cadence,
@@ -59,6 +60,7 @@ impl World {
             state: transition.state.clone(),
             evidence: Evidence::new(0),
             report: None,
+            receipt: None,
             requests,
             stage: StageSnapshot::default(),
             cadence: Cadence::Real,
@@ -184,6 +186,12 @@ impl World {
         self.report.as_ref()
     }
 
+    /// What the last look was made of.
+    #[must_use]
+    pub const fn receipt(&self) -> Option<&Receipt> {
+        self.receipt.as_ref()
+    }
+
     /// Virtual milliseconds since the rollout began.
     #[must_use]
     pub const fn now_ms(&self) -> u64 {
@@ -241,6 +249,7 @@ impl Shell for World {
     fn begin_evidence(&mut self) {
         self.evidence = Evidence::new(self.state.began_ms);
         self.report = None;
+        self.receipt = None;
     }
 
     fn judge(&mut self) -> Option<Judgement> {
@@ -249,7 +258,8 @@ impl Shell for World {
         }
         let now_ms = self.now_ms as u64;
         let policy = self.state.policy(now_ms);
-        let report = self.evidence.judge(&policy, now_ms);
+        let (report, receipt) = self.evidence.judge_with_receipt(&policy, now_ms);
+        self.receipt = Some(receipt);
         Some(self.report.insert(report).judgement())
     }
 

@@ -9,8 +9,11 @@
 //! References: Rao & Scott 1992 (design effects of clustered binary data); Liang & Zeger 1986 (the sandwich
 //! variance of bucket sums).
 
+mod moments;
+
 use crate::sequential::{bound_one_sided, ln_e_one_sided};
 use crate::snapshot::Buckets;
+pub use moments::Moments;
 
 /// Bounds of the design effect.
 const DESIGN_EFFECT: (f64, f64) = (1.0, 100.0);
@@ -82,60 +85,23 @@ impl Combined {
     }
 }
 
-/// Totals of a yes/no metric over all buckets.
-struct Totals {
-    n_b: f64,
-    x_b: f64,
-    n_c: f64,
-    x_c: f64,
-}
-
-impl Totals {
-    fn of(n_b: &[u64], x_b: &[u64], n_c: &[u64], x_c: &[u64]) -> Option<Self> {
-        let sum = |values: &[u64]| values.iter().map(|&value| value as f64).sum::<f64>();
-        let (n_b, n_c) = (sum(n_b), sum(n_c));
-        (n_b > 0.0 && n_c > 0.0).then(|| Self {
-            n_b,
-            x_b: sum(x_b).min(n_b),
-            n_c,
-            x_c: sum(x_c).min(n_c),
-        })
-    }
-
-    /// p̃ = (X_c + X_b + ½)/(N_c + N_b + 1), strictly inside (0, 1).
-    fn pooled(&self) -> f64 {
-        (self.x_c + self.x_b + 0.5) / (self.n_c + self.n_b + 1.0)
-    }
-
-    fn effect(&self, deff: f64, information: f64) -> StageEffect {
-        let (p_baseline, p_canary) = (self.x_b / self.n_b, self.x_c / self.n_c);
-        StageEffect {
-            p_baseline,
-            p_canary,
-            diff: p_canary - p_baseline,
-            information,
-            deff,
-            n_baseline: self.n_b as u64,
-            n_canary: self.n_c as u64,
-            x_baseline: self.x_b,
-            x_canary: self.x_c,
-        }
-    }
-}
-
 /// The effect of a yes/no metric in one stage, for the question "is the canary worse?": from requests `n` and
-/// counted requests `x` per user bucket (baseline `_b`, canary `_c`; the same buckets in both).
+/// counted requests `x` per user bucket (baseline `_b`, canary `_c`; the same buckets in both). As
+/// [`rate_effect`].
+#[must_use]
+pub fn rate_stage(n_b: &[u64], x_b: &[u64], n_c: &[u64], x_c: &[u64]) -> Option<StageEffect> {
+    rate_effect(&Moments::of(n_b, x_b), &Moments::of(n_c, x_c))
+}
+
+/// The effect of a yes/no metric in one stage, for the question "is the canary worse?".
 ///
 /// V = 1/[DEFF · p̃(1−p̃) · (1/N_c + 1/N_b)] with the pooled p̃ = (X_c+X_b+½)/(N_c+N_b+1); with DEFF = 1 this
 /// is the pooled z-test, z = Δ√V. `None` when an arm has no requests.
 #[must_use]
-pub fn rate_stage(n_b: &[u64], x_b: &[u64], n_c: &[u64], x_c: &[u64]) -> Option<StageEffect> {
-    let totals = Totals::of(n_b, x_b, n_c, x_c)?;
-    let deff = design_effect(n_b, x_b);
-    let pooled = totals.pooled();
-    let variance = pooled * (1.0 - pooled);
-    let information = 1.0 / (deff * variance * (1.0 / totals.n_c + 1.0 / totals.n_b));
-    Some(totals.effect(deff, information))
+pub fn rate_effect(baseline: &Moments, canary: &Moments) -> Option<StageEffect> {
+    rate_effect_with(baseline, canary, |pooled, deff, n_b, n_c| {
+        1.0 / (deff * pooled * (1.0 - pooled) * (1.0 / n_c + 1.0 / n_b))
+    })
 }
 
 /// As [`rate_stage`], for the question "is the canary worse by less than `margin`?": the information is that
@@ -149,13 +115,47 @@ pub fn rate_stage_non_inferior(
     x_c: &[u64],
     margin: f64,
 ) -> Option<StageEffect> {
-    let totals = Totals::of(n_b, x_b, n_c, x_c)?;
-    let deff = design_effect(n_b, x_b);
-    let pooled = totals.pooled();
-    let worse = restricted_rate(pooled, margin);
-    let information =
-        1.0 / (deff * (worse * (1.0 - worse) / totals.n_c + pooled * (1.0 - pooled) / totals.n_b));
-    Some(totals.effect(deff, information))
+    rate_effect_non_inferior(&Moments::of(n_b, x_b), &Moments::of(n_c, x_c), margin)
+}
+
+/// As [`rate_stage_non_inferior`], from sums.
+#[must_use]
+pub fn rate_effect_non_inferior(
+    baseline: &Moments,
+    canary: &Moments,
+    margin: f64,
+) -> Option<StageEffect> {
+    rate_effect_with(baseline, canary, |pooled, deff, n_b, n_c| {
+        let worse = restricted_rate(pooled, margin);
+        1.0 / (deff * (worse * (1.0 - worse) / n_c + pooled * (1.0 - pooled) / n_b))
+    })
+}
+
+/// `information` of the pooled rate (strictly inside (0, 1)), DEFF, and the requests of baseline and canary.
+fn rate_effect_with(
+    baseline: &Moments,
+    canary: &Moments,
+    information: impl Fn(f64, f64, f64, f64) -> f64,
+) -> Option<StageEffect> {
+    if baseline.n == 0 || canary.n == 0 {
+        return None;
+    }
+    let (n_b, n_c) = (baseline.n as f64, canary.n as f64);
+    let (x_b, x_c) = ((baseline.x as f64).min(n_b), (canary.x as f64).min(n_c));
+    let deff = baseline.design_effect();
+    let pooled = (x_c + x_b + 0.5) / (n_c + n_b + 1.0);
+    let (p_baseline, p_canary) = (x_b / n_b, x_c / n_c);
+    Some(StageEffect {
+        p_baseline,
+        p_canary,
+        diff: p_canary - p_baseline,
+        information: information(pooled, deff, n_b, n_c),
+        deff,
+        n_baseline: baseline.n,
+        n_canary: canary.n,
+        x_baseline: x_b,
+        x_canary: x_c,
+    })
 }
 
 /// The canary's rate under the restricted null "worse by exactly `margin`": p̃ + δ, at most ½; p̃ when that is
@@ -325,6 +325,72 @@ pub fn ridit_stage(
         variance_floor: RIDIT_VARIANCE,
     };
     mean_stage(arm(&measured_b.0, &sum_b), arm(&measured_c.0, &sum_c))
+}
+
+/// The effect on a mean of whole-numbered values in one stage, from sums: each value counts `scale`, and an
+/// arm's variance is at least `variance_floor`/N. `None` as in [`mean_stage`].
+#[must_use]
+pub fn mean_effect(
+    baseline: &Moments,
+    canary: &Moments,
+    scale: f64,
+    variance_floor: f64,
+) -> Option<StageEffect> {
+    let arm = |moments: &Moments| {
+        let found = moments.variance()?;
+        let floor = variance_floor.max(0.0) / moments.n as f64;
+        let variance = found.corrected * scale * scale;
+        let deff = if floor > 0.0 {
+            (variance / floor).clamp(DESIGN_EFFECT.0, DESIGN_EFFECT.1)
+        } else {
+            DESIGN_EFFECT.0
+        };
+        Some((found.mean * scale, variance.max(floor), deff))
+    };
+    let ((mean_b, v_b, deff), (mean_c, v_c, _)) = (arm(baseline)?, arm(canary)?);
+    let information = 1.0 / (v_c + v_b);
+    let diff = mean_c - mean_b;
+    (information.is_finite() && information > 0.0 && diff.is_finite()).then_some(StageEffect {
+        p_baseline: mean_b,
+        p_canary: mean_c,
+        diff,
+        information,
+        deff,
+        n_baseline: baseline.n,
+        n_canary: canary.n,
+        x_baseline: baseline.x as f64 * scale,
+        x_canary: canary.x as f64 * scale,
+    })
+}
+
+/// The effect on the mean ridit when an arm's ranks are known in all but not user by user (times that were
+/// counted in bins only): each variance is `deff`/(12·N), with the design effect of a metric that was.
+#[must_use]
+pub fn ridit_effect_unclustered(
+    (n_b, half_ranks_b): (u64, u64),
+    (n_c, half_ranks_c): (u64, u64),
+    reference_total: u64,
+    deff: f64,
+) -> Option<StageEffect> {
+    if n_b == 0 || n_c == 0 || reference_total == 0 {
+        return None;
+    }
+    let scale = 0.5 / reference_total as f64;
+    let (x_baseline, x_canary) = (half_ranks_b as f64 * scale, half_ranks_c as f64 * scale);
+    let (mean_b, mean_c) = (x_baseline / n_b as f64, x_canary / n_c as f64);
+    let deff = deff.clamp(DESIGN_EFFECT.0, DESIGN_EFFECT.1);
+    let variance = deff * RIDIT_VARIANCE * (1.0 / n_b as f64 + 1.0 / n_c as f64);
+    Some(StageEffect {
+        p_baseline: mean_b,
+        p_canary: mean_c,
+        diff: mean_c - mean_b,
+        information: 1.0 / variance,
+        deff,
+        n_baseline: n_b,
+        n_canary: n_c,
+        x_baseline,
+        x_canary,
+    })
 }
 
 struct ArmVariance {

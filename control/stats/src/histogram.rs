@@ -118,26 +118,67 @@ impl Histogram {
     /// `q` is clamped to [0, 1]. The overflow bin reads as its lower edge, the underflow bin as [`MIN_MS`].
     #[must_use]
     pub fn quantile_ms(&self, q: f64) -> Option<f64> {
-        let total = self.total();
-        if total == 0 {
-            return None;
+        self.quantiles().at_ms(q)
+    }
+
+    /// For reading many quantiles.
+    #[must_use]
+    pub fn quantiles(&self) -> Quantiles {
+        let mut upto = 0;
+        let filled = self.counts.iter().enumerate();
+        let filled = filled.filter(|&(_, &count)| count > 0);
+        let filled = filled
+            .map(|(bin, &count)| {
+                upto += count;
+                Filled { bin, count, upto }
+            })
+            .collect();
+        Quantiles {
+            filled,
+            total: upto,
         }
-        let target = q.clamp(0.0, 1.0) * total as f64;
-        let mut below = 0.0;
-        for (bin, &count) in self.counts.iter().enumerate() {
-            let inside = count as f64;
-            if inside > 0.0 && below + inside >= target {
-                return Some(match bin {
-                    0 => MIN_MS,
-                    _ if bin == BINS - 1 => lower_edge_ms(bin),
-                    _ => {
-                        lower_edge_ms(bin) * GAMMA.powf(((target - below) / inside).clamp(0.0, 1.0))
-                    }
-                });
+    }
+}
+
+/// A histogram's quantiles, each found in a few steps.
+#[derive(Clone, Debug)]
+pub struct Quantiles {
+    filled: Vec<Filled>,
+    total: u64,
+}
+
+/// A bin with values, and how many there are up to its end.
+#[derive(Clone, Copy, Debug)]
+struct Filled {
+    bin: usize,
+    count: u64,
+    upto: u64,
+}
+
+impl Quantiles {
+    /// Number of values.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// As [`Histogram::quantile_ms`].
+    #[must_use]
+    pub fn at_ms(&self, q: f64) -> Option<f64> {
+        let target = q.clamp(0.0, 1.0) * self.total as f64;
+        let first = self
+            .filled
+            .partition_point(|filled| (filled.upto as f64) < target);
+        let Filled { bin, count, upto } = *self.filled.get(first)?;
+        let below = (upto - count) as f64;
+        Some(match bin {
+            0 => MIN_MS,
+            _ if bin == BINS - 1 => lower_edge_ms(bin),
+            _ => {
+                let inside = ((target - below) / count as f64).clamp(0.0, 1.0);
+                lower_edge_ms(bin) * GAMMA.powf(inside)
             }
-            below += inside;
-        }
-        None
+        })
     }
 }
 

@@ -64,47 +64,86 @@ pub struct RankSumP {
 /// ```
 #[must_use]
 pub fn from_counts(canary: &[u64], baseline: &[u64]) -> Option<RankSum> {
-    let sums = RankSums::of(canary, baseline)?;
-    let pairs = sums.pairs() as f64;
-    // 2U − n_c n_b, in whole numbers: near the null the two are almost equal.
-    let excess = sums.twice_u.abs_diff(sums.pairs()) as f64;
-    let excess = if sums.twice_u >= sums.pairs() {
-        excess
-    } else {
-        -excess
-    };
-    let u_canary = 0.5 * sums.twice_u as f64;
-    let u_baseline = pairs - u_canary;
-    let auc = 0.5 + 0.5 * excess / pairs;
-    let sigma_u = sums.sigma();
-    let degenerate = !(sigma_u > 0.0);
-    let scaled = |twice: f64| {
-        if degenerate {
-            0.0
-        } else {
-            0.5 * twice / sigma_u
+    RankTotals::of(canary, baseline).map(|totals| totals.test())
+}
+
+/// What the test is computed from: enough to repeat it from a record that holds no bins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RankTotals {
+    /// Values of the canary, > 0.
+    pub n_canary: f64,
+    /// Values of the baseline, > 0.
+    pub n_baseline: f64,
+    /// 2U − n_c·n_b, U of the canary; subtracted in whole numbers, since near the null the two are almost equal.
+    pub excess: f64,
+    /// Σ (t³ − t) over groups of t tied values.
+    pub tie_sum: f64,
+    /// N³ − N − Σ (t³ − t).
+    pub untied: f64,
+}
+
+impl RankTotals {
+    /// From counts per bin, as [`from_counts`].
+    #[must_use]
+    pub fn of(canary: &[u64], baseline: &[u64]) -> Option<Self> {
+        let sums = RankSums::of(canary, baseline)?;
+        let excess = sums.twice_u.abs_diff(sums.pairs()) as f64;
+        Some(Self {
+            n_canary: sums.canary as f64,
+            n_baseline: sums.baseline as f64,
+            excess: if sums.twice_u >= sums.pairs() {
+                excess
+            } else {
+                -excess
+            },
+            tie_sum: sums.ties,
+            untied: sums.untied(),
+        })
+    }
+
+    /// The test.
+    #[must_use]
+    pub fn test(&self) -> RankSum {
+        let excess = self.excess;
+        let pairs = self.n_canary * self.n_baseline;
+        let u_canary = 0.5 * (pairs + excess);
+        let sigma_u = self.sigma();
+        let degenerate = !(sigma_u > 0.0);
+        let scaled = |twice: f64| {
+            if degenerate {
+                0.0
+            } else {
+                0.5 * twice / sigma_u
+            }
+        };
+        let z = scaled(excess);
+        let p_values = |correction: f64| RankSumP {
+            two_sided: (2.0 * normal::sf(scaled(excess.abs() - correction))).min(1.0),
+            greater: normal::sf(scaled(excess - correction)),
+            less: normal::sf(scaled(-excess - correction)),
+        };
+        RankSum {
+            u_canary,
+            u_baseline: pairs - u_canary,
+            auc: 0.5 + 0.5 * excess / pairs,
+            cliffs_delta: excess / pairs,
+            tie_sum: self.tie_sum,
+            sigma_u,
+            z,
+            corrected: p_values(1.0),
+            uncorrected: p_values(0.0),
+            ln_p_greater: normal::ln_sf(z),
+            ln_p_two_sided: normal::ln_two_sided(z),
+            degenerate,
         }
-    };
-    let z = scaled(excess);
-    let p_values = |correction: f64| RankSumP {
-        two_sided: (2.0 * normal::sf(scaled(excess.abs() - correction))).min(1.0),
-        greater: normal::sf(scaled(excess - correction)),
-        less: normal::sf(scaled(-excess - correction)),
-    };
-    Some(RankSum {
-        u_canary,
-        u_baseline,
-        auc,
-        cliffs_delta: excess / pairs,
-        tie_sum: sums.ties,
-        sigma_u,
-        z,
-        corrected: p_values(1.0),
-        uncorrected: p_values(0.0),
-        ln_p_greater: normal::ln_sf(z),
-        ln_p_two_sided: normal::ln_two_sided(z),
-        degenerate,
-    })
+    }
+
+    /// √(n_c n_b/12 · (N³ − N − Σ(t³−t))/(N(N−1))).
+    fn sigma(&self) -> f64 {
+        let all = self.n_canary + self.n_baseline;
+        let share = self.untied / (all * (all - 1.0));
+        (self.n_canary * self.n_baseline / 12.0 * share).sqrt()
+    }
 }
 
 /// The test from raw values; values that are not numbers are left out. `None` when an arm is empty.
@@ -225,14 +264,11 @@ impl RankSums {
         self.canary.saturating_mul(self.baseline)
     }
 
-    /// √(n_c n_b/12 · (N³ − N − Σ(t³−t))/(N(N−1))).
-    fn sigma(&self) -> f64 {
+    fn untied(&self) -> f64 {
         let all = (self.canary + self.baseline) as f64;
-        let untied = match self.untied {
+        match self.untied {
             Some(untied) => untied as f64,
             None => (all.powi(3) - all - self.ties).max(0.0),
-        };
-        let share = untied / (all * (all - 1.0));
-        (self.canary as f64 * self.baseline as f64 / 12.0 * share).sqrt()
+        }
     }
 }

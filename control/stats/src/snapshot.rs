@@ -276,6 +276,9 @@ pub struct StageSnapshot {
     /// Slots of the users that erred **since the previous snapshot** (not cumulative: the control loop's
     /// generations need to see a user again who errs again).
     pub erred: PerArm<SlotSet>,
+    /// Slots of the users that were seen, in the arm that their slot's first request went to; cumulative.
+    /// A slot in both sets was claimed by two recorders and belongs to neither.
+    pub seen: PerArm<SlotSet>,
     /// Cumulative counts of the copies made under this split, by target; none where nothing was copied.
     pub shadow: BTreeMap<Target, ShadowCounts>,
 }
@@ -286,6 +289,7 @@ impl StageSnapshot {
         for arm in Arm::ALL {
             self.arms.get_mut(arm).merge(other.arms.get(arm));
             self.erred.get_mut(arm).merge(other.erred.get(arm));
+            self.seen.get_mut(arm).merge(other.seen.get(arm));
         }
         for (target, counts) in &other.shadow {
             self.shadow.entry(*target).or_default().merge(counts);

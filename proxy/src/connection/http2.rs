@@ -1,6 +1,7 @@
 //! HTTP/2 clients: hyper's codec, with every bound stated here, and watched from outside.
 //!
-//! [`activity`](super::activity) says when a connection has been idle, or busy with nothing, for too long.
+//! [`activity`](super::activity) says when a connection has been idle, or busy with nothing, for too long, and
+//! [`held`](super::held) which of its streams are.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -17,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Peer;
 use super::activity::{Activity, Patience, Verdict};
+use super::held::Outstanding;
 use super::stream::ClientStream;
 use crate::exchange;
 use crate::socket::{Probe, Stream};
@@ -39,6 +41,7 @@ const MAX_OWN_RESETS: usize = 256;
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// … and given up when it doesn't answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Serves a connection to its end. `start` was read of it already.
 pub(super) async fn serve(desk: Rc<Desk>, peer: Peer, stream: Stream, start: Bytes) {
     let patience = desk.with_limits(|limits| Patience {
@@ -48,17 +51,21 @@ pub(super) async fn serve(desk: Rc<Desk>, peer: Peer, stream: Stream, start: Byt
     let activity = Rc::new(Activity::new());
     let probe = stream.probe();
     let stream = TokioIo::new(ClientStream::new(stream, start, Rc::clone(&activity)));
+    let outstanding = Rc::new(Outstanding::default());
     let service = {
         let (desk, activity) = (Rc::clone(&desk), Rc::clone(&activity));
+        let outstanding = Rc::clone(&outstanding);
         service_fn(move |request: Request<Incoming>| {
             let in_flight = InFlight::noted(&desk, &activity);
             let response = exchange::serve(Rc::clone(&desk), peer, in_flight, request);
-            async move { Ok::<_, Infallible>(response.await) }
+            let outstanding = Rc::clone(&outstanding);
+            async move { Ok::<_, Infallible>(response.await.map(|body| outstanding.hold(body))) }
         })
     };
     let watch = Watch {
         desk: &desk,
         activity: &activity,
+        outstanding: &outstanding,
         patience,
         probe,
     };
@@ -106,16 +113,36 @@ where
 struct Watch<'c> {
     desk: &'c Desk,
     activity: &'c Activity,
+    outstanding: &'c Outstanding,
     patience: Patience,
     probe: Probe,
 }
 
 impl Watch<'_> {
+    /// When to look again: bodies that are out tell nothing by themselves.
+    fn look_at(&self) -> Instant {
+        let due = self.activity.due(&self.patience);
+        if self.outstanding.is_empty() {
+            due
+        } else {
+            due.min(Instant::now() + self.patience.idle / 4)
+        }
+    }
+
+    fn look(&self) -> Verdict {
+        let now = Instant::now();
+        let given_up = self.outstanding.give_up_stuck(now, self.patience.idle);
+        if given_up > 0 {
+            tracing::debug!(given_up, "the client takes nothing of some responses");
+        }
+        self.activity.judge(&self.patience, now)
+    }
+
     async fn drive(&self, connection: impl Codec) {
         let mut connection = pin!(connection);
         let mut closing = pin!(self.desk.closing.begun());
         let mut is_closing = false;
-        let mut timer = pin!(sleep_until(self.activity.due(&self.patience)));
+        let mut timer = pin!(sleep_until(self.look_at()));
         loop {
             tokio::select! {
                 biased;
@@ -129,8 +156,8 @@ impl Watch<'_> {
                     is_closing = true;
                     connection.as_mut().wind_up();
                 }
-                () = &mut timer => match self.activity.judge(&self.patience, Instant::now()) {
-                    Verdict::Fine => timer.as_mut().reset(self.activity.due(&self.patience)),
+                () = &mut timer => match self.look() {
+                    Verdict::Fine => timer.as_mut().reset(self.look_at()),
                     // A second time: it didn't take the hint.
                     Verdict::Idle if is_closing => return,
                     Verdict::Idle => {

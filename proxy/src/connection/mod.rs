@@ -20,6 +20,7 @@ use crate::worker::{Desk, Handover};
 mod activity;
 mod alarm;
 mod client;
+mod held;
 mod http1;
 mod http2;
 mod preface;

@@ -1,11 +1,12 @@
 //! What a request's head must be before anything is done with it.
 
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method, Version};
 use serin_config::model::Limits;
 
 use crate::error::Failure;
+use crate::h1::field;
 
 /// Refuses what we don't serve; the authority that the request names, if any.
 pub(crate) fn admit(head: &Parts, limits: &Limits) -> Result<Option<HeaderValue>, Failure> {
@@ -23,16 +24,28 @@ pub(crate) fn admit(head: &Parts, limits: &Limits) -> Result<Option<HeaderValue>
     if target + size > limits.max_header_bytes {
         return Err(Failure::HeadTooLarge);
     }
-    if declared_length(head).is_some_and(|length| length > limits.max_body) {
+    if declared_length(head)?.is_some_and(|length| length > limits.max_body) {
         return Err(Failure::BodyTooLarge);
+    }
+    if let Some(expected) = head.headers.get(EXPECT)
+        && !expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Failure::UnknownExpectation);
     }
     authority(head)
 }
 
-/// What the body's length is said to be (the codec has checked that it is one number).
-pub(super) fn declared_length(head: &Parts) -> Option<u64> {
-    let length = head.headers.get(CONTENT_LENGTH)?;
-    length.to_str().ok()?.trim().parse().ok()
+/// What the body's length is said to be: one number, said once, as HTTP/1.1 has it.
+pub(super) fn declared_length(head: &Parts) -> Result<Option<u64>, Failure> {
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (None, _) => Ok(None),
+        (Some(length), None) => match field::content_length(length.as_bytes()) {
+            Some(length) => Ok(Some(length)),
+            None => Err(Failure::Malformed("The Content-Length is not one number.")),
+        },
+        (Some(_), Some(_)) => Err(Failure::Malformed("There is more than one Content-Length.")),
+    }
 }
 
 fn target_bytes(head: &Parts) -> usize {
@@ -75,10 +88,9 @@ fn authority(head: &Parts) -> Result<Option<HeaderValue>, Failure> {
     }
 }
 
-/// Whether every byte may stand in `host [":" port]`; empty is allowed (RFC 9112, section 3.2).
+/// Whether this is `host [":" port]`; empty is allowed (RFC 9112, section 3.2).
 fn is_host(host: &[u8]) -> bool {
-    host.iter()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte))
+    field::authority(host).is_some()
 }
 
 #[cfg(test)]

@@ -45,6 +45,16 @@ impl Ahead {
         }
     }
 
+    /// The same body once more, if all of it was read.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        self.rest.is_none().then(|| Self {
+            bytes: self.bytes.clone(),
+            rest: None,
+            trailers: self.trailers.clone(),
+            was_asked: self.was_asked,
+        })
+    }
+
     /// What routing may see of the body.
     pub(crate) fn seen(&self) -> Body<'_> {
         match (&self.rest, self.was_asked) {

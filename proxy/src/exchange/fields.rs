@@ -5,6 +5,8 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 
+use crate::h1::field::{self, Known};
+
 /// The one field of ours that clients may send.
 const ROUTING_KEY: HeaderName = HeaderName::from_static("x-serin-routing-key");
 
@@ -31,6 +33,7 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
             .iter()
             .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
             .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .filter(|name| field::known(name.as_str()) == Known::Other)
             .collect();
         for name in named {
             headers.remove(name);
@@ -52,9 +55,20 @@ pub(crate) fn strip_ours_from_client(headers: &mut HeaderMap) {
 }
 
 fn strip_ours_but(headers: &mut HeaderMap, kept: Option<&HeaderName>) {
-    let is_ours = |name: &&HeaderName| name.as_str().starts_with("x-serin-") && Some(*name) != kept;
-    // One at a time: a client that sends many of them is no hot path.
-    while let Some(name) = headers.keys().find(is_ours).cloned() {
+    remove_all(headers, |name| {
+        name.as_str().starts_with("x-serin-") && Some(name) != kept
+    });
+}
+
+/// Removes every field whose name has an underscore: servers that turn names into variables take it for another
+/// field, such as `content_length` for `content-length`.
+pub(crate) fn strip_underscored(headers: &mut HeaderMap) {
+    remove_all(headers, |name| name.as_str().contains('_'));
+}
+
+/// One at a time: a client that sends many of them is no hot path.
+fn remove_all(headers: &mut HeaderMap, is_wanted: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = headers.keys().find(|name| is_wanted(name)).cloned() {
         headers.remove(name);
     }
 }

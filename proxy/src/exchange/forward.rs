@@ -2,10 +2,12 @@
 //!
 //! A connection that served others before may be closed by the endpoint just now. A request that met such a
 //! connection is sent once more on a fresh one, if that is safe: nothing of it was sent, or nothing was
-//! answered and sending it twice does no harm (idempotent, without a body).
+//! answered and sending it twice does no harm (idempotent, without a body). What else is asked again is
+//! [`retry`]'s to say.
 
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -18,16 +20,20 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::admit::declared_length;
 use super::ahead::Ahead;
 use super::heads::{self, Outbound};
+use super::retry::{self, Why};
 use super::upload::{Upload, UploadState};
 use super::{Exchange, Refused, backend};
 use crate::error::Failure;
 use crate::observe::relay::Meaning;
+use crate::observe::traceparent::Traceparent;
 use crate::observe::{Patience, Relay, Ticket, grpc, outcome};
+use crate::route::RouteEntry;
 use crate::shadow::CopyHead;
 use crate::upstream::{Booking, Lease, Unsent, Wire};
 
 /// How an endpoint is asked.
 struct Question<'e> {
+    entry: &'e RouteEntry,
     backend: &'e Backend,
     timeouts: Timeouts,
     wire: Wire,
@@ -46,8 +52,10 @@ impl Exchange<'_> {
         ticket: Ticket,
     ) -> Result<Response<Relay>, Refused> {
         let client_version = head.version;
-        match self.ask(head, host, ahead, &ticket).await {
+        let mut ticket = ticket;
+        match self.ask(head, host, ahead, &mut ticket).await {
             Ok((response, question, lease)) => {
+                ticket.see_answer(response.status().as_u16());
                 Ok(self.relay(response, client_version, &question, lease, ticket))
             }
             Err(failure) => {
@@ -62,16 +70,47 @@ impl Exchange<'_> {
         }
     }
 
+    /// Asks the request's arm, and baseline if that fails and the route wants it covered.
     async fn ask(
+        &self,
+        head: Parts,
+        host: Option<HeaderValue>,
+        mut ahead: Ahead,
+        ticket: &mut Ticket,
+    ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
+        if !retry::has_fallback(&ticket.entry().route, ticket.arm()) {
+            return self.ask_arm(head, host, ahead, ticket).await;
+        }
+        ahead.read(&self.rules.limits).await?;
+        let spare = ahead
+            .copy()
+            .map(|ahead| (head.clone(), host.clone(), ahead));
+        let asked = self.ask_arm(head, host, ahead, ticket).await;
+        let (fails, unreachable) = match &asked {
+            Ok((response, ..)) => (retry::is_covered_status(response.status().as_u16()), false),
+            Err(failure) => (retry::is_covered(failure), failure.is_unreachable()),
+        };
+        match spare.filter(|_| fails) {
+            None => asked,
+            Some((head, host, ahead)) => {
+                drop(asked);
+                ticket.cover(unreachable);
+                self.ask_arm(head, host, ahead, ticket).await
+            }
+        }
+    }
+
+    async fn ask_arm(
         &self,
         mut head: Parts,
         host: Option<HeaderValue>,
         ahead: Ahead,
-        ticket: &Ticket,
+        ticket: &mut Ticket,
     ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
-        let entry = ticket.entry();
-        let backend = backend(entry, ticket.arm()).ok_or_else(Failure::no_endpoint)?;
+        let entry = &Arc::clone(ticket.entry());
+        let backend = backend(entry, ticket.answerer()).ok_or_else(Failure::no_endpoint)?;
         let booking = self.choose(backend)?;
+        ticket.asks(ticket.answerer(), booking.endpoint());
         let wire = Wire::of(backend.protocol, self.is_call);
         let outbound = Outbound {
             peer: self.peer,
@@ -87,11 +126,12 @@ impl Exchange<'_> {
             } else {
                 Scheme::HTTP
             },
+            traceparent: ticket.traceparent().and_then(Traceparent::to_value),
         };
         outbound.apply(&mut head)?;
         head.extensions.clear();
         let mirror = &self.desk.mirror;
-        let length = || declared_length(&head);
+        let length = || declared_length(&head).ok().flatten();
         let tee = mirror.begin(ticket, head.method.as_str(), length, || {
             CopyHead::new(&head)
         });
@@ -107,6 +147,7 @@ impl Exchange<'_> {
         .shown_to(tee);
         let timeouts = entry.route.timeouts;
         let question = Question {
+            entry,
             backend,
             timeouts,
             wire,
@@ -126,31 +167,71 @@ impl Exchange<'_> {
         Ok((response, answered, lease))
     }
 
-    /// Sends the request, a second time if that is safe and the first connection was an old one.
+    /// Sends the request, again if that is safe: when its connection was an old one, or the policy allows it.
     async fn put(
         &self,
         question: &Question<'_>,
         booking: Booking,
         request: Request<Upload>,
     ) -> Result<(Response<Incoming>, Lease), Rc<Failure>> {
-        let mut lease = question.lease(booking, false).await?;
-        let spare = spare(&lease, &request);
-        let unsent = match question.send(&mut lease, request).await? {
-            Ok(response) => return Ok((response, lease)),
-            Err(unsent) => unsent,
-        };
-        let again = match unsent.request {
-            Some(request) => Some(*request),
-            None => spare.filter(|_| unsent.is_silent),
-        };
-        let Some(request) = again.filter(|_| lease.is_reused()) else {
-            return Err(question.failure(unsent.error).into());
-        };
-        drop(lease);
-        let mut lease = question.lease(self.choose(question.backend)?, true).await?;
-        match question.send(&mut lease, request).await? {
-            Ok(response) => Ok((response, lease)),
-            Err(Unsent { error, .. }) => Err(question.failure(error).into()),
+        let policy = (question.entry.index, &question.entry.route.retries);
+        let budgets = &self.desk.budgets;
+        let (mut booking, mut request) = (booking, request);
+        let (mut made, mut fresh) = (0, false);
+        loop {
+            // Who failed is asked again only when there is nobody else.
+            let failed = booking.shun();
+            let mut lease = match question.lease(booking, fresh).await {
+                Ok(lease) => lease,
+                Err(failure) => {
+                    if retry::is_of_connecting(&failure)
+                        && budgets.allow(policy, Why::Connect, made, true)
+                    {
+                        made += 1;
+                        booking = self.choose(question.backend)?;
+                        drop(failed);
+                        continue;
+                    }
+                    return Err(failure);
+                }
+            };
+            let spare = spare(&request);
+            let (why, again, outcome) = match question.send(&mut lease, request).await? {
+                Ok(response) => {
+                    let why = Why::Status(response.status().as_u16());
+                    (Some(why), spare, Ok((response, lease)))
+                }
+                Err(unsent) => {
+                    let again = match unsent.request {
+                        Some(request) => Some(*request),
+                        None => spare.filter(|_| unsent.is_silent),
+                    };
+                    if let Some(again) = again {
+                        if lease.is_reused() {
+                            // It was closed while it lay idle: that is no failed attempt.
+                            request = again;
+                            fresh = true;
+                            drop(lease);
+                            booking = self.choose(question.backend)?;
+                            continue;
+                        }
+                        let failure = question.failure(unsent.error);
+                        (Some(Why::Reset), Some(again), Err(failure.into()))
+                    } else {
+                        (None, None, Err(question.failure(unsent.error).into()))
+                    }
+                }
+            };
+            match (why, again) {
+                (Some(why), Some(again)) if budgets.allow(policy, why, made, true) => {
+                    made += 1;
+                    request = again;
+                    drop(outcome);
+                    booking = self.choose(question.backend)?;
+                    drop(failed);
+                }
+                _ => return outcome,
+            }
         }
     }
 
@@ -174,10 +255,13 @@ impl Exchange<'_> {
             Meaning::Known(outcome::of_status(head.status))
         };
         heads::clean_response(&mut head.headers, head.version);
-        let (entry, arm) = (ticket.entry(), ticket.arm());
+        let (entry, arm) = (ticket.entry(), ticket.answerer());
         let exposed = entry.route.expose;
         let backend = backend(entry, arm);
         heads::expose(&mut head.headers, exposed, arm, backend, self.request_id);
+        if ticket.is_covered() && exposed.arm {
+            heads::say_covered(&mut head.headers, ticket.arm());
+        }
         head.version = Version::HTTP_11;
         let patience = Patience::new(answered.idle, answered.end);
         let upload = Rc::clone(&answered.upload);
@@ -244,7 +328,7 @@ impl Question<'_> {
 }
 
 /// A second copy of a request that may be sent twice, if it might have to be.
-fn spare(lease: &Lease, request: &Request<Upload>) -> Option<Request<Upload>> {
+fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
     const IDEMPOTENT: [Method; 5] = [
         Method::GET,
         Method::HEAD,
@@ -252,9 +336,8 @@ fn spare(lease: &Lease, request: &Request<Upload>) -> Option<Request<Upload>> {
         Method::PUT,
         Method::DELETE,
     ];
-    let may = lease.is_reused()
-        && IDEMPOTENT.contains(request.method())
-        && http_body::Body::is_end_stream(request.body());
+    let may =
+        IDEMPOTENT.contains(request.method()) && http_body::Body::is_end_stream(request.body());
     may.then(|| {
         let mut copy = Request::new(Upload::empty());
         *copy.method_mut() = request.method().clone();

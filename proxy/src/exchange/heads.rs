@@ -10,10 +10,11 @@ use http::{HeaderMap, HeaderValue, Uri, Version};
 use serin_config::model::{Backend, Expose};
 use serin_stats::snapshot::Arm;
 
-use super::fields::{strip_hop_by_hop, strip_ours, takes_trailers};
+use super::fields::{strip_hop_by_hop, strip_ours, strip_underscored, takes_trailers};
 use crate::connection::Peer;
 use crate::error::Failure;
 use crate::identity::{Identity, RequestId, is_traceparent};
+use crate::observe::TracedHead;
 use crate::upstream::Wire;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -23,6 +24,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const ARM: HeaderName = HeaderName::from_static("x-serin-arm");
 const RELEASE: HeaderName = HeaderName::from_static("x-serin-release");
+const FALLBACK: HeaderName = HeaderName::from_static("x-serin-fallback");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-serin-request-id");
 
 /// What a request's head needs on its way to the upstream.
@@ -39,6 +41,8 @@ pub(crate) struct Outbound<'a> {
     pub(crate) wire: Wire,
     /// And whether in the clear.
     pub(crate) scheme: Scheme,
+    /// Ours, when the request is traced.
+    pub(crate) traceparent: Option<HeaderValue>,
 }
 
 impl Outbound<'_> {
@@ -48,6 +52,7 @@ impl Outbound<'_> {
         let via = via(head.version);
         let headers = &mut head.headers;
         strip_hop_by_hop(headers);
+        strip_underscored(headers);
         append(headers, VIA, via);
         append_address(headers, self.peer.ip);
         let scheme = if self.peer.is_secure { "https" } else { "http" };
@@ -60,7 +65,10 @@ impl Outbound<'_> {
         if let Some(id) = self.request_id.value() {
             headers.insert(REQUEST_ID, id);
         }
-        trace(headers, self.identity);
+        match self.traceparent.clone() {
+            Some(ours) => take_over(headers, ours),
+            None => trace(headers, self.identity),
+        }
         if wants_trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
@@ -128,6 +136,11 @@ pub(crate) fn expose(
     }
 }
 
+/// Says that baseline answered in place of an arm that failed.
+pub(crate) fn say_covered(headers: &mut HeaderMap, failed: Arm) {
+    headers.insert(FALLBACK, HeaderValue::from_static(failed.name()));
+}
+
 /// By the version of the message that was received (RFC 9110, section 7.6.3).
 fn via(version: Version) -> HeaderValue {
     HeaderValue::from_static(match version {
@@ -162,14 +175,41 @@ fn append_address(headers: &mut HeaderMap, peer: IpAddr) {
     }
 }
 
+/// What a trace tells of a request's head.
+pub(super) fn traced(head: &request::Parts, is_secure: bool) -> TracedHead<'_> {
+    TracedHead {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        version: match head.version {
+            Version::HTTP_2 => "2",
+            Version::HTTP_10 => "1.0",
+            _ => "1.1",
+        },
+        is_secure,
+        traceparent: traceparent(&head.headers),
+    }
+}
+
+/// The only one.
+fn traceparent(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut given = headers.get_all(TRACEPARENT).iter();
+    match (given.next(), given.next()) {
+        (Some(parent), None) => Some(parent.as_bytes()),
+        _ => None,
+    }
+}
+
+/// Makes the upstream a part of the trace that we record. A state that came with no valid parent goes.
+fn take_over(headers: &mut HeaderMap, ours: HeaderValue) {
+    if !traceparent(headers).is_some_and(is_traceparent) {
+        headers.remove(TRACESTATE);
+    }
+    headers.insert(TRACEPARENT, ours);
+}
+
 /// Passes a valid trace on; begins one otherwise.
 fn trace(headers: &mut HeaderMap, identity: &Identity) {
-    let mut given = headers.get_all(TRACEPARENT).iter();
-    let is_valid = match (given.next(), given.next()) {
-        (Some(parent), None) => is_traceparent(parent.as_bytes()),
-        _ => false,
-    };
-    if is_valid {
+    if traceparent(headers).is_some_and(is_traceparent) {
         return;
     }
     headers.remove(TRACESTATE);

@@ -35,11 +35,13 @@ mod heads;
 pub(crate) mod http1;
 mod pipe;
 mod reply;
+mod retry;
 mod translate;
 mod upload;
 
 pub(crate) use fields::strip_ours;
 pub(crate) use reply::Reply;
+pub(crate) use retry::Budgets;
 pub(crate) use upload::{Upload, UploadState};
 
 use ahead::Ahead;
@@ -134,13 +136,19 @@ impl Exchange<'_> {
             }
             ahead.read(limits).await?;
         };
-        Ok((host, self.open(entry, assignment)))
+        let mut ticket = self.open(entry, assignment);
+        ticket.trace(self.desk, self.rules.sampling, || {
+            heads::traced(head, self.peer.is_secure)
+        });
+        Ok((host, ticket))
     }
 
     /// The ticket of a request that has its route.
     fn open(&self, entry: &Arc<RouteEntry>, assignment: Assignment) -> Ticket {
         let entry = Arc::clone(entry);
         let (worker, id) = (self.desk.worker, self.request_id);
+        let route = &entry.route;
+        self.desk.budgets.earn(entry.index, &route.retries);
         Ticket::open(entry, worker, assignment, self.arrival, id)
     }
 
@@ -205,10 +213,11 @@ impl Refused {
             Blame::Client => Outcome::Aborted,
             Blame::Upstream | Blame::Ours => Outcome::Error,
         };
+        ticket.see_reply(failure.status().as_u16());
         ticket.close(outcome, failure.is_unreachable());
         let entry = (
             Arc::clone(ticket.entry()),
-            ticket.arm(),
+            ticket.answerer(),
             ticket.request_id(),
         );
         Self {

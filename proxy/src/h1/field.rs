@@ -91,6 +91,7 @@ pub(crate) fn is_ours(name: &str) -> bool {
 pub(crate) struct Connection<'b> {
     close: bool,
     keep_alive: bool,
+    upgrade: bool,
     /// `Connection` fields that name other fields; two are more than anybody sends.
     naming: [Option<&'b [u8]>; 2],
     overflow: bool,
@@ -105,9 +106,9 @@ impl<'b> Connection<'b> {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
-            } else if !option.eq_ignore_ascii_case(b"upgrade")
-                && !option.eq_ignore_ascii_case(b"te")
-            {
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
+            } else if !option.eq_ignore_ascii_case(b"te") {
                 names = true;
             }
         }
@@ -122,6 +123,11 @@ impl<'b> Connection<'b> {
     /// Whether the connection stays open, given the message's version.
     pub(crate) const fn keeps_alive(&self, version_11: bool) -> bool {
         !self.close && (version_11 || self.keep_alive)
+    }
+
+    /// Whether the sender wants to speak another protocol on this connection.
+    pub(crate) const fn upgrades(&self) -> bool {
+        self.upgrade
     }
 
     /// Whether more `Connection` fields named other fields than are kept; such a message is refused.

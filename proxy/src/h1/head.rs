@@ -92,6 +92,8 @@ pub(crate) struct RequestHead<'b> {
     pub(crate) expect_continue: bool,
     /// Trailers are welcome (`TE: trailers`).
     pub(crate) takes_trailers: bool,
+    /// The protocol that the client would rather speak.
+    pub(crate) upgrade: Option<&'b [u8]>,
     /// A gRPC call.
     pub(crate) is_call: bool,
 }
@@ -109,6 +111,8 @@ pub(crate) struct ResponseHead<'b> {
     pub(crate) fields: Fields<'b>,
     /// How the body is delimited, given the request's method.
     pub(crate) framing: Framing,
+    /// The protocol that a 101 switches to.
+    pub(crate) upgrade: Option<&'b [u8]>,
     /// HTTP/1.1 rather than 1.0.
     pub(crate) version_11: bool,
     /// The upstream keeps the connection open after this exchange.
@@ -179,6 +183,7 @@ pub(crate) fn request<'b>(
         keep_alive: seen.connection.keeps_alive(version_11),
         expect_continue: version_11 && seen.expect_continue && framing != Framing::Empty,
         takes_trailers: seen.takes_trailers,
+        upgrade: seen.upgrade(version_11),
         is_call: seen.is_call,
         fields: seen.fields(fields, &room.kinds),
     }))
@@ -228,6 +233,7 @@ pub(crate) fn response<'b>(
         reason: parsed.reason.unwrap_or_default(),
         framing,
         version_11,
+        upgrade: seen.upgrade(version_11),
         keep_alive: framing != Framing::UntilClose && seen.connection.keeps_alive(version_11),
         fields: seen.fields(fields, &room.kinds),
     }))
@@ -243,6 +249,7 @@ struct Seen<'b> {
     expect_continue: bool,
     unknown_expectation: bool,
     takes_trailers: bool,
+    upgrade: Option<&'b [u8]>,
     is_call: bool,
 }
 
@@ -294,6 +301,7 @@ impl<'b> Seen<'b> {
             }
             Known::Expect => self.unknown_expectation = true,
             Known::Te => self.takes_trailers |= field::takes_trailers(field.value),
+            Known::Upgrade => self.upgrade = Some(field.value),
             Known::ContentType => self.is_call |= field::is_call(field.value),
             _ => {}
         }
@@ -306,6 +314,12 @@ impl<'b> Seen<'b> {
             kinds,
             connection: self.connection,
         }
+    }
+
+    /// A wish to switch is one only when `Connection` says so too.
+    fn upgrade(&self, version_11: bool) -> Option<&'b [u8]> {
+        self.upgrade
+            .filter(|_| version_11 && self.connection.upgrades())
     }
 
     fn request_framing(&self, version_11: bool) -> Result<Framing, HeadError> {

@@ -8,3 +8,6 @@ pub(crate) mod body;
 pub(crate) mod field;
 pub(crate) mod head;
 pub(crate) mod write;
+
+#[cfg(test)]
+mod properties;

@@ -7,7 +7,6 @@
 
 pub mod cell;
 pub mod copies;
-pub mod exposition;
 pub mod record;
 pub mod registry;
 pub mod stage;

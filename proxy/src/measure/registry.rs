@@ -11,15 +11,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serin_config::model::{Config, Plan, Route, Step};
+use serin_stats::metrics::Page;
+use serin_stats::names::{self, label};
 use serin_stats::shadow::CopyResult;
 use serin_stats::snapshot::{Arm, Outcome, Snapshot, StageSnapshot};
 use serin_stats::split::Split;
 use tokio::sync::Notify;
 
 use super::copies::CopyTotals;
-use super::exposition::Family;
 use super::stage::Stage;
-use super::totals::{ArmTotals, BOUNDS_S, Totals};
+use super::totals::{ArmTotals, Durations, Totals};
 
 /// Stages kept per rollout.
 pub const MAX_STAGES: usize = 64;
@@ -103,55 +104,43 @@ impl Measurements {
         snapshot
     }
 
-    /// Writes the metrics of all routes as Prometheus text.
-    pub fn render(&self, out: &mut String) {
+    /// Writes the metrics of all routes onto the page.
+    pub fn metrics(&self, page: &mut Page) {
         let totals = self.totals();
-        let mut family = Family::start(
-            out,
-            "serin_requests_total",
-            "counter",
-            "Requests by route, arm and outcome, as their clients saw them.",
-        );
+        let requests = page.family(&names::REQUESTS);
         for (route, arm, totals) in &totals {
             for outcome in Outcome::ALL {
                 let labels = [
-                    ("rollout", route.as_str()),
-                    ("arm", arm.name()),
-                    ("outcome", outcome.name()),
+                    (label::ROLLOUT, route.as_str()),
+                    (label::ARM, arm.name()),
+                    (label::OUTCOME, outcome.name()),
                 ];
-                family.sample("", &labels, totals.outcome(outcome));
+                requests.add(&labels, totals.outcome(outcome));
             }
         }
-        let mut family = Family::start(
-            out,
-            "http_server_request_duration_seconds",
-            "histogram",
-            "Time from a request's arrival to the end of its response.",
-        );
-        for (route, arm, totals) in &totals {
-            write_durations(&mut family, route, *arm, totals);
-        }
-        let mut family = Family::start(
-            out,
-            "serin_shadow_total",
-            "counter",
-            "Requests that were to be copied, by what became of the copy.",
-        );
+        let mut write = |metric, read: fn(&ArmTotals) -> &Durations| {
+            let family = page.family(metric);
+            for (route, arm, totals) in &totals {
+                let labels = [(label::ARM, arm.name()), (label::ROUTE, route.as_str())];
+                family.add(&labels, read(totals).to_buckets());
+            }
+        };
+        write(&names::SERVER_DURATION, |totals| &totals.server);
+        write(&names::CLIENT_DURATION, |totals| &totals.client);
         let copies = self.copies();
+        let family = page.family(&names::SHADOW);
         for (route, copies) in &copies {
             for (result, count) in CopyResult::ALL.into_iter().zip(copies.read()) {
-                let labels = [("rollout", route.as_str()), ("result", result.name())];
-                family.sample("", &labels, count);
+                let labels = [
+                    (label::ROLLOUT, route.as_str()),
+                    (label::RESULT, result.name()),
+                ];
+                family.add(&labels, count);
             }
         }
-        let mut family = Family::start(
-            out,
-            "serin_shadow_in_flight",
-            "gauge",
-            "Copies of requests that are under way.",
-        );
+        let family = page.family(&names::SHADOW_IN_FLIGHT);
         for (route, copies) in &copies {
-            family.sample("", &[("rollout", route)], copies.in_flight());
+            family.add(&[(label::ROLLOUT, route.as_str())], copies.in_flight());
         }
     }
 
@@ -257,20 +246,6 @@ fn is_copied(route: &Route) -> bool {
 fn split_of<'s>(route: &Route, splits: &'s BTreeMap<String, Arc<Split>>) -> Option<&'s Arc<Split>> {
     route.rollout.as_ref()?;
     splits.get(&*route.name)
-}
-
-fn write_durations(family: &mut Family<'_>, route: &str, arm: Arm, totals: &ArmTotals) {
-    let arm = ("arm", arm.name());
-    let route = ("route", route);
-    let mut count = 0;
-    for (at, requests) in totals.durations.iter().enumerate() {
-        count += requests;
-        let bound = BOUNDS_S.get(at).map(f64::to_string);
-        let le = ("le", bound.as_deref().unwrap_or("+Inf"));
-        family.sample("_bucket", &[arm, route, le], count);
-    }
-    family.sample("_sum", &[arm, route], totals.sum_us as f64 / 1e6);
-    family.sample("_count", &[arm, route], count);
 }
 
 #[cfg(test)]

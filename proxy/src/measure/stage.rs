@@ -4,11 +4,12 @@
 //! whenever it ends. A stage of a plain route counts for the metrics alone.
 //!
 //! Memory comes with use: a worker's counts for an arm are allocated at its first request there, the sets of
-//! who erred at the first error.
+//! who erred at the first error, and that of who was seen at the first request.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use serin_stats::shadow::{ShadowCounts, Target};
 use serin_stats::snapshot::{Arm, Outcome, PerArm, SlotSet, StageSnapshot, USER_SLOTS};
@@ -38,6 +39,8 @@ struct Judged {
     /// By worker, by target.
     copies: Box<[CopyCells]>,
     erred: PerArm<OnceLock<Box<[AtomicU64]>>>,
+    /// A word of baseline's users, then one of the canary's: what is asked together lies together.
+    seen: OnceLock<Box<[PerArm<AtomicU64>]>>,
     bell: Arc<Notify>,
 }
 
@@ -56,6 +59,7 @@ impl Stage {
             cells: (0..workers).map(|_| PerArm::default()).collect(),
             copies: (0..workers).map(|_| CopyCells::default()).collect(),
             erred: PerArm::default(),
+            seen: OnceLock::new(),
             bell,
         };
         Self {
@@ -85,6 +89,15 @@ impl Stage {
     #[must_use]
     pub const fn is_judged(&self) -> bool {
         self.judged.is_some()
+    }
+
+    /// Notes whose request was assigned to an arm. A slot belongs to the arm of its first request, so the
+    /// share of slots is the share of users, however full the set is. Noted at the beginning: at the end, a
+    /// slow arm's users would seem to be missing.
+    pub fn see(&self, arm: Arm, slot: u16) {
+        if let Some(judged) = &self.judged {
+            judged.mark_seen(arm, usize::from(slot));
+        }
     }
 
     /// Counts a request that ended. Each worker passes its own number, and no other thread does.
@@ -132,7 +145,13 @@ impl Stage {
         }
     }
 
-    /// Requests and copies counted so far, by arm and worker. Unchanged since an earlier reading: so is all the rest.
+    /// Counts an endpoint's answer that ended, well or not, for the metrics. The same rule.
+    pub fn record_asked(&self, worker: usize, arm: Arm, took: Duration) {
+        self.totals.count_asked(worker, arm, took);
+    }
+
+    /// Requests and copies counted so far, by arm and worker. Unchanged since an earlier reading: so is all the
+    /// rest.
     #[must_use]
     pub fn records(&self) -> u64 {
         let Some(judged) = &self.judged else {
@@ -161,6 +180,7 @@ impl Stage {
                 baseline: drain(&judged.erred.baseline),
                 canary: drain(&judged.erred.canary),
             },
+            seen: judged.seen(),
             arms: PerArm::default(),
             shadow: judged.shadow(),
         };
@@ -200,6 +220,38 @@ impl Judged {
         if let Some(word) = words.get(slot / 64) {
             // Also when the bit is seen set already: it may be about to be drained.
             word.fetch_or(1 << (slot % 64), Ordering::AcqRel);
+        }
+    }
+
+    /// Reads on every request, and writes on a user's first.
+    fn mark_seen(&self, arm: Arm, slot: usize) {
+        let words = self.seen.get_or_init(|| {
+            std::iter::repeat_with(PerArm::default)
+                .take(WORDS)
+                .collect()
+        });
+        let Some(word) = words.get(slot / 64) else {
+            return;
+        };
+        let bit = 1 << (slot % 64);
+        let taken = word.baseline.load(Ordering::Relaxed) | word.canary.load(Ordering::Relaxed);
+        if taken & bit == 0 {
+            // Two workers may claim a slot for both arms at once; then it counts for neither.
+            word.get(arm).fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    fn seen(&self) -> PerArm<SlotSet> {
+        let words = self.seen.get().map_or(&[][..], |words| words);
+        let of = |arm| {
+            let words = words
+                .iter()
+                .map(|word| word.get(arm).load(Ordering::Relaxed));
+            SlotSet::from_words(words.collect())
+        };
+        PerArm {
+            baseline: of(Arm::Baseline),
+            canary: of(Arm::Canary),
         }
     }
 }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
+use serin_stats::metrics::Buckets;
 use serin_stats::snapshot::{Arm, Outcome, PerArm};
 
 use super::cell::{add, read};
@@ -31,8 +33,14 @@ struct Worker(PerArm<ArmCell>);
 #[derive(Debug, Default)]
 struct ArmCell {
     outcomes: [AtomicU64; 4],
+    server: DurationsCell,
+    client: DurationsCell,
+}
+
+#[derive(Debug, Default)]
+struct DurationsCell {
     /// By bucket, not cumulative; the last one has no bound.
-    durations: [AtomicU64; BOUNDS_S.len() + 1],
+    buckets: [AtomicU64; BOUNDS_S.len() + 1],
     sum_us: AtomicU64,
 }
 
@@ -41,9 +49,18 @@ struct ArmCell {
 pub struct ArmTotals {
     /// Requests by outcome, in the order of [`Outcome::ALL`].
     pub outcomes: [u64; 4],
-    /// Requests per duration bucket (not cumulative); the last one has no bound.
-    pub durations: [u64; BOUNDS_S.len() + 1],
-    /// Sum of the durations in microseconds.
+    /// From a request's arrival to the end of its response.
+    pub server: Durations,
+    /// From asking an endpoint of this arm to the end of its response.
+    pub client: Durations,
+}
+
+/// How long something took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Durations {
+    /// By bucket (not cumulative); the last one has no bound.
+    pub buckets: [u64; BOUNDS_S.len() + 1],
+    /// Sum in microseconds.
     pub sum_us: u64,
 }
 
@@ -59,20 +76,19 @@ impl Totals {
 
     /// Counts a request that ended. Each worker passes its own number, and no other thread does.
     pub fn count(&self, worker: usize, record: &Record) {
-        let Some(Worker(arms)) = self.workers.get(worker) else {
-            debug_assert!(false, "worker {worker} has no totals");
+        let Some(cell) = self.cell(worker, record.arm) else {
             return;
         };
-        let cell = arms.get(record.arm);
-        let total_s = record.total_ms / 1e3;
-        let at = BOUNDS_S.partition_point(|&bound| bound < total_s);
-        // A float to integer cast saturates, and takes NaN for zero.
-        add(&cell.sum_us, (record.total_ms * 1e3) as u64);
-        if let Some(bucket) = cell.durations.get(at) {
-            add(bucket, 1);
-        }
+        cell.server.count(record.total_ms / 1e3);
         if let Some(count) = cell.outcomes.get(record.outcome as usize) {
             add(count, 1);
+        }
+    }
+
+    /// Counts an endpoint's answer that ended, well or not. The same rule.
+    pub fn count_asked(&self, worker: usize, arm: Arm, took: Duration) {
+        if let Some(cell) = self.cell(worker, arm) {
+            cell.client.count(took.as_secs_f64());
         }
     }
 
@@ -85,12 +101,34 @@ impl Totals {
             for (sum, count) in sum.outcomes.iter_mut().zip(&cell.outcomes) {
                 *sum += read(count);
             }
-            for (sum, count) in sum.durations.iter_mut().zip(&cell.durations) {
-                *sum += read(count);
-            }
-            sum.sum_us = sum.sum_us.wrapping_add(read(&cell.sum_us));
+            cell.server.read_into(&mut sum.server);
+            cell.client.read_into(&mut sum.client);
         }
         sum
+    }
+
+    fn cell(&self, worker: usize, arm: Arm) -> Option<&ArmCell> {
+        let cell = self.workers.get(worker).map(|Worker(arms)| arms.get(arm));
+        debug_assert!(cell.is_some(), "worker {worker} has no totals");
+        cell
+    }
+}
+
+impl DurationsCell {
+    fn count(&self, seconds: f64) {
+        let at = BOUNDS_S.partition_point(|&bound| bound < seconds);
+        // A float to integer cast saturates, and takes NaN for zero.
+        add(&self.sum_us, (seconds * 1e6).round() as u64);
+        if let Some(bucket) = self.buckets.get(at) {
+            add(bucket, 1);
+        }
+    }
+
+    fn read_into(&self, sum: &mut Durations) {
+        for (sum, count) in sum.buckets.iter_mut().zip(&self.buckets) {
+            *sum += read(count);
+        }
+        sum.sum_us = sum.sum_us.wrapping_add(read(&self.sum_us));
     }
 }
 
@@ -99,5 +137,17 @@ impl ArmTotals {
     #[must_use]
     pub fn outcome(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(outcome as usize).copied().unwrap_or(0)
+    }
+}
+
+impl Durations {
+    /// For the page of metrics.
+    #[must_use]
+    pub fn to_buckets(&self) -> Buckets {
+        Buckets {
+            bounds: &BOUNDS_S,
+            counts: self.buckets.to_vec(),
+            sum: self.sum_us as f64 / 1e6,
+        }
     }
 }

@@ -9,12 +9,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serin_config::model::Endpoint;
 use serin_stats::snapshot::{Arm, Outcome};
 
+use super::traceparent::Traceparent;
+use super::{Sampling, Trace, TracedHead};
 use crate::identity::RequestId;
 use crate::measure::Record;
 use crate::route::{Assignment, RouteEntry};
 use crate::shadow::Pairing;
+use crate::worker::Desk;
 
 /// When a request's head had arrived.
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +38,21 @@ pub(crate) struct Ticket {
     assignment: Assignment,
     arrival: Arrival,
     request_id: RequestId,
+    is_covered: bool,
     first_byte: Option<Duration>,
+    asked: Option<Asked>,
+    /// Of one in many.
+    trace: Option<Box<Trace>>,
     is_open: bool,
     /// The copy that was made of it.
     copy: OnceCell<Rc<Pairing>>,
+}
+
+/// An endpoint that is being asked.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    arm: Arm,
+    at: Instant,
 }
 
 impl Ticket {
@@ -53,6 +68,7 @@ impl Ticket {
             Some(_) => assignment.arm(entry.stage.split().share),
             None => Arm::Baseline,
         };
+        entry.stage.see(arm, assignment.slot);
         Self {
             entry,
             worker,
@@ -60,7 +76,10 @@ impl Ticket {
             assignment,
             arrival,
             request_id,
+            is_covered: false,
             first_byte: None,
+            asked: None,
+            trace: None,
             is_open: true,
             copy: OnceCell::new(),
         }
@@ -71,9 +90,29 @@ impl Ticket {
         &self.entry
     }
 
-    /// Who answers.
+    /// Who is to answer, and whom the request counts for.
     pub(crate) const fn arm(&self) -> Arm {
         self.arm
+    }
+
+    /// Who answers in the end.
+    pub(crate) const fn answerer(&self) -> Arm {
+        if self.is_covered {
+            Arm::Baseline
+        } else {
+            self.arm
+        }
+    }
+
+    /// The arm failed, which is counted now, and baseline answers in its place.
+    pub(crate) fn cover(&mut self, unreachable: bool) {
+        self.close(Outcome::Error, unreachable);
+        self.is_covered = true;
+    }
+
+    /// Whether baseline answers in place of the arm.
+    pub(crate) const fn is_covered(&self) -> bool {
+        self.is_covered
     }
 
     /// Our id for the request.
@@ -102,6 +141,57 @@ impl Ticket {
         let _ = self.copy.set(copy);
     }
 
+    /// Begins to trace the request, if it is one of those that are traced.
+    pub(crate) fn trace<'h>(
+        &mut self,
+        desk: &Desk,
+        sampling: Sampling,
+        head: impl FnOnce() -> TracedHead<'h>,
+    ) {
+        if let Some(links) = desk.span_links() {
+            let (identity, id) = (&desk.identity, self.request_id);
+            let whose = (&*self.entry, self.arm);
+            self.trace = Trace::begin(links, sampling, identity, head(), id, whose);
+        }
+    }
+
+    /// What endpoints are told as `traceparent`, when the request is traced; otherwise what the client said
+    /// goes on.
+    pub(crate) fn traceparent(&self) -> Option<Traceparent> {
+        self.trace.as_ref()?.traceparent()
+    }
+
+    /// An endpoint of this arm is about to be asked: for the first time, or after another try failed.
+    pub(crate) fn asks(&mut self, arm: Arm, endpoint: &Endpoint) {
+        let at = Instant::now();
+        self.asked_until(at);
+        self.asked = Some(Asked { arm, at });
+        if let Some(trace) = &mut self.trace {
+            trace.asks(arm, endpoint);
+        }
+    }
+
+    /// The endpoint answered with this status.
+    pub(crate) fn see_answer(&mut self, status: u16) {
+        if let Some(trace) = &mut self.trace {
+            trace.answered(status);
+        }
+    }
+
+    /// The client gets this status from us, for want of an answer.
+    pub(crate) fn see_reply(&mut self, status: u16) {
+        if let Some(trace) = &mut self.trace {
+            trace.replied(status);
+        }
+    }
+
+    fn asked_until(&mut self, end: Instant) {
+        if let Some(asked) = self.asked.take() {
+            let took = end.saturating_duration_since(asked.at);
+            self.entry.stage.record_asked(self.worker, asked.arm, took);
+        }
+    }
+
     /// The first byte of the response's body came (of its head, when there is no body).
     pub(crate) fn see_first_byte(&mut self) {
         if self.first_byte.is_none() {
@@ -115,18 +205,23 @@ impl Ticket {
         if !std::mem::take(&mut self.is_open) {
             return now;
         }
+        let total = now.saturating_duration_since(self.arrival.at);
+        self.asked_until(now);
         let record = Record {
             arm: self.arm,
             assignment: self.assignment,
             outcome,
             unreachable,
             arrived_ms: self.arrival.unix_ms,
-            total_ms: milliseconds(now.saturating_duration_since(self.arrival.at)),
+            total_ms: milliseconds(total),
             first_byte_ms: self.first_byte.map(milliseconds),
         };
         self.entry.stage.record(self.worker, &record);
         if let Some(copy) = self.copy.take() {
             copy.original(outcome);
+        }
+        if let Some(trace) = self.trace.take() {
+            trace.end(&self.entry, outcome, self.first_byte, total);
         }
         now
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use http::HeaderMap;
 use serin_config::model::{
     Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, KeyFallback, KeySource,
-    Limits, Listener, Match, OnBreach, Plan, Protocol, Release, Rollout, Route, Timeouts,
+    Limits, Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries, Rollout, Route,
+    Timeouts,
 };
 
 use super::facts::{Body, RequestFacts};
@@ -32,6 +33,15 @@ pub(crate) fn plain_route(name: &str) -> Route {
             idle: Duration::from_secs(60),
             total: None,
         },
+        retries: Retries {
+            attempts: 1,
+            connect: true,
+            reset: true,
+            statuses: Vec::new(),
+            budget: 0.1,
+        },
+        fallback: false,
+        upgrade: Vec::new(),
         baseline: backend("1"),
         canary: None,
         shadow: None,
@@ -55,9 +65,11 @@ pub(crate) fn rollout_route(name: &str) -> Route {
             analysis: Analysis {
                 interval: Duration::from_secs(5),
                 alpha: 0.05,
+                method: Method::Sequential,
                 warmup: Duration::from_secs(60),
             },
             on_breach: OnBreach::Rollback,
+            on_sample_ratio_mismatch: OnBreach::Hold,
         }),
         ..plain_route(name)
     }
@@ -108,6 +120,7 @@ pub(crate) fn config(routes: impl IntoIterator<Item = Route>) -> Config {
             max_buffered_body: 1 << 20,
             drain: Duration::from_secs(30),
         },
+        telemetry: None,
         routes: routes.into_iter().map(Arc::new).collect(),
     }
 }

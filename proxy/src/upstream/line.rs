@@ -38,6 +38,11 @@ impl Line {
         self.is_reused
     }
 
+    /// While this is held, other endpoints are rather chosen.
+    pub(crate) fn shun(&self) -> Booking {
+        self.booking.shun()
+    }
+
     /// The exchange is over, and nothing is left on the connection: it may serve the next.
     pub(crate) fn keep(self, now: Instant) {
         let Self {

@@ -158,6 +158,11 @@ impl Booking {
         &self.0.endpoint
     }
 
+    /// Counts one more exchange there: as long as this is held, others are rather chosen.
+    pub(crate) fn shun(&self) -> Self {
+        Self::new(Rc::clone(&self.0))
+    }
+
     pub(super) fn upstream(&self) -> &Upstream {
         &self.0
     }

@@ -294,3 +294,60 @@ async fn trailers_go_both_ways() {
         }
     }
 }
+
+#[tokio::test]
+async fn connection_cannot_name_what_the_upstream_needs() {
+    let (proxy, mut seen) = shown(HeaderMap::new()).await;
+    for over_http2 in [false, true] {
+        // HTTP/2 knows no `Connection`; there the names just stand for themselves.
+        let named = "host, content-length, x-forwarded-for, x-forwarded-proto, via, traceparent, x-serin-request-id, content-type";
+        let body = full("abc");
+        if over_http2 {
+            let request = Request::post("http://models.example/").body(body).unwrap();
+            let answer = proxy.http2().await.send_request(request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+        } else {
+            let mut request = post("/", body);
+            request.headers_mut().extend(fields(&[
+                ("connection", named),
+                ("content-type", "text/plain"),
+            ]));
+            assert_eq!(proxy.ask(request).await.status(), 200);
+        }
+        let got = seen.recv().await.unwrap();
+        let headers = got.headers();
+        assert_eq!(headers["host"], "models.example");
+        assert_eq!(headers["content-length"], "3");
+        assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        for kept in ["via", "traceparent", "x-serin-request-id"] {
+            assert!(headers.contains_key(kept), "{kept}: {headers:?}");
+        }
+        assert_eq!(headers.contains_key("content-type"), !over_http2);
+    }
+}
+
+#[tokio::test]
+async fn names_with_underscores_are_not_passed_on() {
+    let (proxy, mut seen) = shown(HeaderMap::new()).await;
+    let confusing = fields(&[
+        ("content_length", "5"),
+        ("x_forwarded_for", "203.0.113.9"),
+        ("x-fine", "1"),
+    ]);
+    let mut first = get("/");
+    first.headers_mut().extend(confusing.clone());
+    let mut second = get2("/");
+    second.headers_mut().extend(confusing);
+    proxy.ask(first).await;
+    proxy.http2().await.send_request(second).await.unwrap();
+    for _ in 0..2 {
+        let got = seen.recv().await.unwrap();
+        assert!(
+            got.headers()
+                .keys()
+                .all(|name| !name.as_str().contains('_'))
+        );
+        assert_eq!(got.headers()["x-fine"], "1");
+    }
+}

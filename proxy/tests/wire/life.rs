@@ -353,8 +353,9 @@ async fn the_metrics_say_what_goes_on() {
     let mut client = proxy.http1().await;
     text(client.send_request(get("/")).await.unwrap()).await;
     until("counted", || {
-        let mut metrics = String::new();
-        proxy.plane.render_metrics(&mut metrics);
+        let mut page = serin_stats::metrics::Page::default();
+        proxy.plane.metrics(&mut page);
+        let metrics = page.to_text();
         metrics.contains(
             "serin_requests_total{rollout=\"main\",arm=\"baseline\",outcome=\"success\"} 1\n",
         ) && metrics.contains("\nhttp_server_active_requests 0\n")

@@ -11,9 +11,11 @@
 mod authority;
 mod deadlines;
 mod descriptors;
+mod downgrade;
 mod forwarding;
 mod life;
 mod outcomes;
+mod retries;
 mod routing;
 mod shadow;
 mod sins;
@@ -21,3 +23,4 @@ mod streaming;
 mod strict;
 mod support;
 mod tls;
+mod upgrade;

@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use serin_config::model::{Config, Mirror, Protocol, Route};
 use serin_proxy::Drained;
 use serin_stats::agreement::Pairs;
+use serin_stats::metrics::Page;
 use serin_stats::shadow::{ShadowCounts, Target};
 use serin_stats::snapshot::Outcome;
 use serin_stats::split::Split;
@@ -66,9 +67,10 @@ fn start(route: Route) -> Proxy {
 }
 
 fn metric(proxy: &Proxy, sample: &str) -> Option<u64> {
-    let mut page = String::new();
-    proxy.plane.render_metrics(&mut page);
-    page.lines()
+    let mut page = Page::default();
+    proxy.plane.metrics(&mut page);
+    page.to_text()
+        .lines()
         .find_map(|line| line.strip_prefix(sample)?.trim().parse().ok())
 }
 

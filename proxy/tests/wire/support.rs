@@ -21,8 +21,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serin_config::model::{
     Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Guardrail, KeyFallback,
-    KeySource, Limits, Listener, Margin, Match, Metric, OnBreach, Plan, Protocol, Release, Rollout,
-    Route, Timeouts,
+    KeySource, Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan, Protocol, Release,
+    Retries, Rollout, Route, Timeouts,
 };
 use serin_proxy::{Clock, DataPlane};
 use serin_stats::snapshot::{Arm, ArmCounts, Outcome, Snapshot};
@@ -173,6 +173,15 @@ pub(crate) fn route(baseline: SocketAddr) -> Route {
             idle: Duration::from_secs(5),
             total: None,
         },
+        retries: Retries {
+            attempts: 1,
+            connect: true,
+            reset: true,
+            statuses: Vec::new(),
+            budget: 0.1,
+        },
+        fallback: false,
+        upgrade: Vec::new(),
         baseline: backend(baseline, "1"),
         canary: None,
         shadow: None,
@@ -203,9 +212,11 @@ pub(crate) fn rollout(baseline: SocketAddr, canary: SocketAddr) -> Route {
             analysis: Analysis {
                 interval: Duration::from_secs(5),
                 alpha: 0.05,
+                method: Method::Sequential,
                 warmup: Duration::ZERO,
             },
             on_breach: OnBreach::Rollback,
+            on_sample_ratio_mismatch: OnBreach::Hold,
         }),
         ..route(baseline)
     }
@@ -237,6 +248,7 @@ pub(crate) fn config(routes: Vec<Route>) -> Config {
             max_buffered_body: 1024,
             drain: Duration::from_secs(5),
         },
+        telemetry: None,
         routes: routes.into_iter().map(Arc::new).collect(),
     }
 }

@@ -108,8 +108,9 @@ async fn the_handshake_says_which_protocol_is_spoken_and_the_first_bytes_where_i
     let other = authority.client(&[b"smtp"], None);
     assert!(shake(proxy.address, &other).await.is_err());
     until("counted", || {
-        let mut metrics = String::new();
-        proxy.plane.render_metrics(&mut metrics);
+        let mut page = serin_stats::metrics::Page::default();
+        proxy.plane.metrics(&mut page);
+        let metrics = page.to_text();
         metrics.contains("serin_tls_handshakes_total{result=\"completed\"} 4\n")
             && metrics.contains("serin_tls_handshakes_total{result=\"failed\"} 1\n")
     })

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serin_config::Loaded;
 use serin_config::model::{
-    Backend, Config, Guardrail, KeyFallback, KeySource, Match, Metric, OnBreach, Plan, Route, Step,
+    Backend, Config, Guardrail, KeyFallback, KeySource, Match, MetricKind, OnBreach, Plan, Route,
+    Step,
 };
 use serin_config::units::{format_duration, format_size};
 
@@ -263,9 +264,9 @@ fn guardrails(guardrails: &[Guardrail]) -> Table {
             margin(guardrail),
             guardrail
                 .max
-                .map_or_else(String::new, |max| match guardrail.metric {
-                    Metric::ErrorRate => percent(max),
-                    Metric::LatencyP95 => milliseconds(max),
+                .map_or_else(String::new, |max| match guardrail.metric.kind() {
+                    MetricKind::Rate => percent(max),
+                    MetricKind::Latency { .. } => milliseconds(max),
                 }),
             on_breach.to_owned(),
         ]);
@@ -277,9 +278,9 @@ fn margin(guardrail: &Guardrail) -> String {
     let absolute = guardrail
         .max_increase
         .absolute
-        .map(|value| match guardrail.metric {
-            Metric::ErrorRate => points(value),
-            Metric::LatencyP95 => milliseconds(value),
+        .map(|value| match guardrail.metric.kind() {
+            MetricKind::Rate => points(value),
+            MetricKind::Latency { .. } => milliseconds(value),
         });
     let relative = guardrail.max_increase.relative.map(percent);
     match (absolute, relative) {

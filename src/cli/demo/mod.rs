@@ -71,7 +71,7 @@ impl Demo {
 async fn play(stage: &Stage) -> Result<Answer, Failure> {
     let mut story = Story::begin(stage)?;
     story.act(&format!(
-        "Act 1: release 2 is good. {:.0} requests a second from heavy-tailed users; its share grows 5 → 25 → 50 → 100%.",
+        "Act 1: release 2 is good. {:.0} requests a second from heavy-tailed users; its share grows 10 → 25 → 50 → 100%.",
         load::RATE
     ))?;
     let good = story.follow(&stage.good, PATIENCE).await?;

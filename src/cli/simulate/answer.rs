@@ -10,7 +10,7 @@ use serin_control::simulation::{End, Run, Scenario, median, proportion, quantile
 
 use super::effect::Harm;
 use super::runs::Simulated;
-use crate::term::{count, percent, significant};
+use crate::term::{count, percent, significant, time};
 
 /// What was asked.
 pub(super) struct Question<'a> {
@@ -164,18 +164,6 @@ fn describe(text: &mut String, summary: &Summary, harmed: bool) {
         .runs
         .saturating_sub(summary.rolled_back + summary.full_s.len());
     let _ = writeln!(text, "  neither, in that time {}", share(neither));
-}
-
-/// Seconds, to three digits.
-fn time(seconds: f64) -> String {
-    let rounded = if seconds < 10.0 {
-        (seconds * 10.0).round() / 10.0
-    } else if seconds < 600.0 {
-        seconds.round()
-    } else {
-        (seconds / 60.0).round() * 60.0
-    };
-    format_duration(Duration::try_from_secs_f64(rounded).unwrap_or_default())
 }
 
 /// For programs.

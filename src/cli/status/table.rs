@@ -161,6 +161,12 @@ fn errors(arm: &Arm) -> String {
 }
 
 fn guardrails(guardrails: &[Guardrail]) -> Table {
+    let decides = |guardrail: &Guardrail| guardrail.classic.used_for_decisions;
+    let label = if guardrails.iter().any(decides) {
+        "fixed horizon, decides once"
+    } else {
+        "fixed horizon, not used"
+    };
     let mut table = Table::new(&[
         ("guardrail", Align::Left),
         ("verdict", Align::Left),
@@ -170,13 +176,13 @@ fn guardrails(guardrails: &[Guardrail]) -> Table {
         ("interval", Align::Left),
         ("allowed", Align::Right),
         ("p", Align::Right),
-        ("classic", Align::Left),
+        (label, Align::Left),
     ]);
     for guardrail in guardrails {
         let unit = Unit::of(&guardrail.metric);
         let plain = |text: String| (text, None);
         table.painted([
-            plain(guardrail.metric.clone()),
+            plain(name(guardrail)),
             (
                 guardrail.verdict.clone(),
                 verdict_colour(&guardrail.verdict),
@@ -191,6 +197,11 @@ fn guardrails(guardrails: &[Guardrail]) -> Table {
         ]);
     }
     table
+}
+
+fn name(guardrail: &Guardrail) -> String {
+    let dry_run = if guardrail.dry_run { " (dry run)" } else { "" };
+    format!("{}{dry_run}", guardrail.metric)
 }
 
 fn verdict_colour(verdict: &str) -> Option<Colour> {
@@ -210,10 +221,20 @@ fn interval(guardrail: &Guardrail, unit: Unit) -> String {
     }
 }
 
-/// The fixed-horizon test of this metric: shown, never decided upon.
+/// The fixed-horizon test of this metric with its effect sizes: shown always, decided upon when asked for.
 fn classic(guardrail: &Guardrail) -> String {
+    let unit = Unit::of(&guardrail.metric);
     let named = |name: &str, test: Option<ClassicTest>| {
-        Some(format!("{name} p={}", p_value(test?.p_value?)))
+        let test = test?;
+        let mut text = format!("{name} p={}", p_value(test.p_value?));
+        let auc = test.auc.map(|auc| format!("AUC {auc:.2}"));
+        let shift = test.hodges_lehmann.or(test.effect);
+        let sizes = [auc, shift.map(|shift| unit.difference(shift))];
+        for size in sizes.into_iter().flatten() {
+            text.push_str(", ");
+            text.push_str(&size);
+        }
+        Some(text)
     };
     named("z", guardrail.classic.two_proportion_z)
         .or_else(|| named("MW", guardrail.classic.mann_whitney))

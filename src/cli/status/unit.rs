@@ -12,7 +12,7 @@ pub(super) enum Unit {
 impl Unit {
     /// By the metric's name: latencies in milliseconds, the rest are rates.
     pub(super) fn of(metric: &str) -> Self {
-        if metric.starts_with("latency") {
+        if metric.starts_with("latency") || metric.starts_with("ttft") {
             Self::Milliseconds
         } else {
             Self::Rate

@@ -9,14 +9,13 @@
 
 use serin_config::model::{Guardrail, Metric, OnBreach};
 use serin_stats::sequential::always_valid_p;
-use serin_stats::shadow::{ShadowCounts, Target};
 
 use super::super::policy::Policy;
-use super::super::report::{Breach, Rule};
+use super::super::report::{Alarm, AlarmKind, Breach, Rule};
 use super::super::words::{counted, grouped, milliseconds, p_value, points};
-use super::evidence::Copies;
+use super::ShadowJudgement;
+use super::facts::{CopyFacts, ShadowFacts};
 use super::report::{ShadowLatency, ShadowRates, ShadowReport};
-use super::{ShadowJudgement, Shadows};
 
 /// Latencies below which a P95 is no P95, unless the step asks for fewer.
 const LATENCIES: u64 = 100;
@@ -33,6 +32,16 @@ pub(in crate::analysis) struct ShadowFindings {
 }
 
 impl ShadowFindings {
+    /// A standing mirror that broke a rule is an alarm, and holds nobody back.
+    pub(in crate::analysis) fn alarm(&self) -> Option<Alarm> {
+        let breach = self.judgement.mirror_breach.as_ref()?;
+        Some(Alarm {
+            kind: AlarmKind::ShadowBreach,
+            message: breach.sentence.clone(),
+            holds: false,
+        })
+    }
+
     /// Where a shadow step stands.
     pub(in crate::analysis) fn words(&self) -> String {
         let seen = counted(self.judgement.step_pairs, "copied request");
@@ -43,32 +52,32 @@ impl ShadowFindings {
     }
 }
 
-impl Shadows {
+impl ShadowFacts {
     /// Holds the copies against the rules.
-    pub(in crate::analysis) fn judge(&mut self, policy: &Policy, now_ms: u64) -> ShadowFindings {
-        let ours = policy.shadow;
-        if ours.has_backend {
-            self.shadow.begin_at(ours.mirror_epoch);
-        }
+    pub(in crate::analysis) fn judge(&self, policy: &Policy, now_ms: u64) -> ShadowFindings {
+        let look = |facts| Look {
+            policy,
+            facts,
+            now_ms,
+        };
         let mut findings = ShadowFindings::default();
-        let shown = ours.shown_target();
-        if ours.in_step || ours.is_mirrored || !self.of(shown).is_empty() {
-            let look = Look::new(policy, shown, self.of(shown), now_ms);
-            let mut report = look.report();
-            if ours.in_step {
-                let step = look.copies.totals_since(policy.step_epoch);
+        if let Some(shown) = &self.shown {
+            let look = look(shown);
+            let mut report = ShadowReport {
+                error_rate: look.rates(),
+                latency_p95: look.latency(),
+                ..ShadowReport::of(shown)
+            };
+            if let Some(step) = &self.step {
                 report.step_pairs = step.pairs().total();
-                findings.judgement.step_pairs = report.step_pairs;
-                findings.judgement.gate = look.gate(&step);
                 findings.breach = look.breach();
             }
+            findings.judgement.step_pairs = report.step_pairs;
             findings.report = Some(report);
         }
-        if ours.is_mirrored {
-            let target = ours.mirror_target();
-            let look = Look::new(policy, target, self.of(target), now_ms);
-            findings.judgement.mirror_breach = look.breach();
-        }
+        findings.judgement.gate = self.step.as_ref().and_then(|step| look(step).gate());
+        let mirror = self.mirror.as_ref();
+        findings.judgement.mirror_breach = mirror.and_then(|mirror| look(mirror).breach());
         findings
     }
 }
@@ -76,33 +85,13 @@ impl Shadows {
 /// One look at one target's copies.
 struct Look<'a> {
     policy: &'a Policy,
-    target: Target,
-    copies: &'a Copies,
-    totals: ShadowCounts,
+    facts: &'a CopyFacts,
     now_ms: u64,
 }
 
-impl<'a> Look<'a> {
-    fn new(policy: &'a Policy, target: Target, copies: &'a Copies, now_ms: u64) -> Self {
-        Self {
-            policy,
-            target,
-            totals: copies.totals(),
-            copies,
-            now_ms,
-        }
-    }
-
-    fn report(&self) -> ShadowReport {
-        ShadowReport {
-            error_rate: self.rates(&self.totals),
-            latency_p95: self.latency(&self.totals),
-            ..ShadowReport::of(self.target, &self.totals)
-        }
-    }
-
-    fn rates(&self, counts: &ShadowCounts) -> Option<ShadowRates> {
-        let pairs = counts.pairs();
+impl Look<'_> {
+    fn rates(&self) -> Option<ShadowRates> {
+        let pairs = self.facts.pairs();
         let share = |failed: u64| failed as f64 / pairs.total() as f64;
         let baseline = share(pairs.only_baseline_failed + pairs.both_failed);
         let shadow = share(pairs.only_shadow_failed + pairs.both_failed);
@@ -111,13 +100,13 @@ impl<'a> Look<'a> {
             shadow,
             effect: shadow - baseline,
             max_increase: self.policy.error_margin(baseline),
-            p_value: always_valid_p(self.copies.largest),
+            p_value: always_valid_p(self.facts.largest),
         })
     }
 
-    fn latency(&self, counts: &ShadowCounts) -> Option<ShadowLatency> {
-        let baseline = counts.baseline_latency.quantile_ms(0.95)?;
-        let shadow = counts.latency.quantile_ms(0.95)?;
+    fn latency(&self) -> Option<ShadowLatency> {
+        let baseline = self.facts.baseline_p95?;
+        let shadow = self.facts.latency.p95?;
         let limit = self.policy.guardrail(Metric::LatencyP95).map(|guardrail| {
             let increased = baseline + guardrail.max_increase.over(baseline);
             guardrail.max.map_or(increased, |max| max.min(increased))
@@ -132,24 +121,24 @@ impl<'a> Look<'a> {
 
     /// The rule that is broken, and what that does.
     fn breach(&self) -> Option<Breach> {
-        let rates = self.rates(&self.totals)?;
-        let ln_e = self.copies.ln_e();
+        let rates = self.rates()?;
+        let ln_e = self.facts.ln_e;
+        let pairs = self.facts.pairs();
         let is_proven = ln_e >= -self.policy.shadow_share().ln();
-        let (rule, on_breach, p, facts) = if let Some(run) = self.copies.down(&self.totals) {
+        let (rule, on_breach, p, facts) = if let Some(run) = self.facts.down {
             let facts = format!("the last {} all failed", counted(run, "copied request"));
             (Rule::ShadowDown, self.policy.on_breach, None, facts)
         } else if is_proven && rates.effect > rates.max_increase {
             let facts = format!(
                 "{} failed alone, their originals did in {}",
-                counted(self.totals.only_shadow_failed.total(), "copied request"),
-                grouped(self.totals.only_baseline_failed.total()),
+                counted(pairs.only_shadow_failed, "copied request"),
+                grouped(pairs.only_baseline_failed),
             );
             let on_breach = self.policy.error_on_breach()?;
             (Rule::Shadow, on_breach, Some(always_valid_p(ln_e)), facts)
         } else {
             return None;
         };
-        let pairs = self.totals.pairs();
         let classic = pairs.mcnemar().p_exact;
         let proof = p.map_or_else(String::new, |p| {
             format!(
@@ -165,7 +154,7 @@ impl<'a> Look<'a> {
             points(rates.effect),
             points(rates.max_increase),
         );
-        let report = ShadowReport::of(self.target, &self.totals);
+        let report = ShadowReport::of(self.facts);
         Some(Breach {
             rule,
             metric: Metric::ErrorRate,
@@ -174,7 +163,7 @@ impl<'a> Look<'a> {
             canary_requests: report.arm.requests,
             canary_errors: report.arm.errors,
             canary_failures: pairs.only_shadow_failed + pairs.both_failed,
-            canary_users: self.copies.claimed_by_shadow(),
+            canary_users: self.facts.shadow_users,
             baseline_requests: pairs.total(),
             baseline_errors: pairs.only_baseline_failed + pairs.both_failed,
             effect: Some(rates.effect),
@@ -186,8 +175,8 @@ impl<'a> Look<'a> {
     }
 
     /// Why a shadow step cannot be left with these copies.
-    fn gate(&self, step: &ShadowCounts) -> Option<String> {
-        let rates = self.rates(step)?;
+    fn gate(&self) -> Option<String> {
+        let rates = self.rates()?;
         if rates.shadow > 0.5 {
             return Some("more than half of the copies in this step failed".to_owned());
         }
@@ -200,14 +189,13 @@ impl<'a> Look<'a> {
         }
         self.gates(Metric::LatencyP95)?;
         let wanted = LATENCIES.min(self.policy.step_min_samples).max(1);
-        let measured = step.latency.total();
-        if measured < wanted {
+        if self.facts.measured < wanted {
             return Some(format!(
                 "the latency of {} of {wanted} copies was measured in this step",
-                grouped(measured)
+                grouped(self.facts.measured)
             ));
         }
-        let latency = self.latency(step)?;
+        let latency = self.latency()?;
         let limit = latency.limit.filter(|limit| latency.shadow > *limit)?;
         Some(format!(
             "the P95 of copies is {}, of their originals {}; at most {} is allowed",

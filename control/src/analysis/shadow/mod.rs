@@ -5,16 +5,19 @@
 //! here enters the rollout's strata. In a shadow step the copies go to the canary, gate the leaving of the step,
 //! and a breach takes the canary back before any client has met it. A standing mirror is stopped by a breach.
 //!
-//! [`evidence`] is the memory of one target's copies, [`judge`] the rules, [`report`] what people are shown.
+//! [`evidence`] is the memory of one target's copies, [`facts`] what a judgement is made of, [`judge`] the rules,
+//! [`report`] what people are shown.
 
 use serde::{Deserialize, Serialize};
 use serin_stats::shadow::Target;
 use serin_stats::snapshot::StageSnapshot;
 
 mod evidence;
+mod facts;
 mod judge;
 mod report;
 
+pub(super) use facts::ShadowFacts;
 pub(super) use judge::ShadowFindings;
 pub use report::{
     Agreement, PairCounts, ShadowJudgement, ShadowLatency, ShadowRates, ShadowReport,

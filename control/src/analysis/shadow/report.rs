@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serin_stats::agreement::Pairs;
 use serin_stats::proportion::wilson;
-use serin_stats::shadow::{CopyResult, ShadowCounts, Target};
+use serin_stats::shadow::CopyResult;
 
-use super::super::report::{ArmReport, Breach, LatencyReport};
+use super::super::report::{ArmReport, Breach};
+use super::facts::CopyFacts;
 
 /// The level of the interval that is shown.
 const LEVEL: f64 = 0.95;
@@ -130,35 +131,29 @@ impl Agreement {
 
 impl ShadowReport {
     /// The counts; the comparisons are filled in by whoever knows the guardrails.
-    pub(super) fn of(target: Target, counts: &ShadowCounts) -> Self {
-        let result = |result| counts.result(result);
+    pub(super) fn of(facts: &CopyFacts) -> Self {
+        let result = |result| facts.result(result);
         let unreachable = result(CopyResult::Unreachable) + result(CopyResult::Timeout);
-        let offered = counts.offered();
+        let offered = facts.offered();
         let ok = result(CopyResult::Ok);
-        let pairs = counts.pairs();
-        let quantile = |q| counts.latency.quantile_ms(q);
         Self {
-            target: target.name().to_owned(),
+            target: facts.target.clone(),
             arm: ArmReport {
-                requests: counts.judged(),
+                requests: facts.judged(),
                 errors: result(CopyResult::Error) + unreachable,
                 rejected: result(CopyResult::Rejected),
-                aborted: 0,
                 unreachable,
-                latency_ms: LatencyReport {
-                    p50: quantile(0.50),
-                    p95: quantile(0.95),
-                    p99: quantile(0.99),
-                },
+                latency_ms: facts.latency,
+                ..ArmReport::default()
             },
             offered,
             results: CopyResult::ALL
                 .into_iter()
-                .map(|result| (result.name().to_owned(), counts.result(result)))
+                .map(|result| (result.name().to_owned(), facts.result(result)))
                 .collect(),
             processed: (offered > 0).then(|| ok as f64 / offered as f64),
-            pairs: pairs.into(),
-            agreement: Agreement::of(pairs),
+            pairs: facts.pairs,
+            agreement: Agreement::of(facts.pairs()),
             error_rate: None,
             latency_p95: None,
             step_pairs: 0,

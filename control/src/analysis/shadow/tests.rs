@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serin_config::model::{Analysis, Guardrail, Margin, Metric, OnBreach};
+use serin_config::model::{Analysis, Guardrail, Margin, Method, Metric, OnBreach};
 use serin_stats::shadow::{CopyResult, ShadowCounts, Target};
 use serin_stats::snapshot::StageSnapshot;
 
@@ -73,13 +73,19 @@ fn policy(shadow: ShadowPolicy) -> Policy {
         analysis: Analysis {
             interval: Duration::from_secs(5),
             alpha: 0.05,
+            method: Method::Sequential,
             warmup: Duration::ZERO,
         },
         on_breach: OnBreach::Rollback,
         step_epoch: 1,
         share: 0.0,
+        step: Some(0),
+        steps: 2,
+        shadow_steps: 1,
         step_min_samples: 100,
-        dwelt: true,
+        dwell_left_ms: 0,
+        overdue: false,
+        on_sample_ratio_mismatch: OnBreach::Hold,
         reference_total: None,
         shadow,
     }

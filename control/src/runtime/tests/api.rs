@@ -311,7 +311,7 @@ fn metrics_are_valid_prometheus_text() {
         "serin_phase{rollout=\"digits\",phase=\"Healthy\"} 0",
         "serin_config_reloads_total{result=\"applied\"} 0",
         "serin_control_tick_seconds_count",
-        "plane_up 1",
+        "serin_connections 7",
         "serin_ready 1",
     ] {
         assert!(text.contains(series), "{series} in {text}");

@@ -272,7 +272,7 @@ fn a_panic_leaves_the_last_split_and_is_told_by_readiness() {
     assert!(
         ask(probe, "GET", "/metrics", &[], "")
             .body
-            .contains("plane_up 1")
+            .contains("serin_connections 7")
     );
     assert_eq!(
         ask(house.address(), "GET", "/api/v1/rollouts", &[], "").status,

@@ -11,7 +11,9 @@ pub use cells::cells;
 
 use std::time::Duration;
 
-use serin_config::model::{Analysis, Guardrail, Margin, Metric, OnBreach, Plan, Rollout, Step};
+use serin_config::model::{
+    Analysis, Guardrail, Margin, Method, Metric, OnBreach, Plan, Rollout, Step,
+};
 
 use super::run::{End, Run, Scenario};
 use super::summary::{Figure, median, proportion};
@@ -206,9 +208,11 @@ fn rollout(steps: Vec<Step>, warmup: Duration) -> RolloutSpec {
             analysis: Analysis {
                 interval: Duration::from_secs(10),
                 alpha: 0.05,
+                method: Method::Sequential,
                 warmup,
             },
             on_breach: OnBreach::Rollback,
+            on_sample_ratio_mismatch: OnBreach::Hold,
         },
     }
 }

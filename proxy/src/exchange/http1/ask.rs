@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use serin_config::model::Retries;
 use tokio::time::{Instant, timeout_at};
 
 use super::downward::{Broken, Coding, Downward};
@@ -17,12 +18,13 @@ use super::upward::{Stopped, Upward};
 use crate::buffer::Buffer;
 use crate::connection::Client;
 use crate::error::Failure;
+use crate::exchange::retry::{self, Why};
 use crate::exchange::{Exchange, backend};
 use crate::h1::body::Body;
 use crate::h1::head::{self, Framing, ResponseHead, Room};
 use crate::observe::relay::Meaning;
 use crate::observe::{Ticket, grpc, outcome};
-use crate::upstream::Line;
+use crate::upstream::{Booking, Line};
 
 /// What a client is told that waits for leave to send its body.
 pub(in crate::exchange) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -30,14 +32,24 @@ pub(in crate::exchange) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n"
 /// The largest response head.
 const LARGEST_HEAD: usize = 256 * 1024;
 
-/// The response's head came.
-pub(super) struct Asked {
-    pub(super) line: Line,
-    pub(super) answer: Answered,
+/// What came of asking.
+pub(super) enum Asked {
+    /// The response's head came.
+    Answered { line: Line, answer: Answered },
+    /// The upstream speaks another protocol from now on.
+    Switched {
+        line: Line,
+        /// The head of the 101, for the client.
+        head: Vec<u8>,
+        /// What came behind it.
+        answer: Buffer,
+    },
 }
 
 /// What is to be done with a response.
 pub(super) struct Answered {
+    /// The response's status.
+    pub(super) status: u16,
     pub(super) downward: Downward,
     /// What a whole body will have meant.
     pub(super) meaning: Meaning,
@@ -63,7 +75,7 @@ enum Failed {
     Otherwise(Failure),
 }
 
-/// Asks, a second time if that is safe and the first connection was an old one.
+/// Asks the request's arm, and baseline if that fails and the route wants it covered.
 pub(super) async fn ask(
     client: &mut Client,
     exchange: &Exchange<'_>,
@@ -71,17 +83,57 @@ pub(super) async fn ask(
     traits: Traits,
     upward: &mut Upward,
 ) -> Result<Asked, Trouble> {
+    let has_fallback = retry::has_fallback(&ticket.entry().route, ticket.arm());
+    if has_fallback {
+        upward.hold(exchange.rules.limits.max_buffered_body);
+    }
     let mut waits = traits.expect_continue && upward.is_untouched();
-    let mut line = connect(exchange, ticket, false).await?;
+    let asked = ask_arm(client, exchange, ticket, traits, upward, &mut waits).await;
+    let (fails, unreachable) = match &asked {
+        Ok(Asked::Answered { answer, .. }) => (retry::is_covered_status(answer.status), false),
+        Err(Trouble::Failed(failure)) => (retry::is_covered(failure), failure.is_unreachable()),
+        Ok(Asked::Switched { .. }) | Err(Trouble::Gone) => (false, false),
+    };
+    if !has_fallback || !fails || !upward.is_replayable() {
+        return asked;
+    }
+    drop(asked);
+    ticket.cover(unreachable);
+    upward.rewind(Instant::now());
+    ask_arm(client, exchange, ticket, traits, upward, &mut waits).await
+}
+
+/// Asks the endpoints of one arm, again if that is safe and the policy allows it.
+async fn ask_arm(
+    client: &mut Client,
+    exchange: &Exchange<'_>,
+    ticket: &mut Ticket,
+    traits: Traits,
+    upward: &mut Upward,
+    waits: &mut bool,
+) -> Result<Asked, Trouble> {
+    let budgets = &exchange.desk.budgets;
+    let (mut made, mut fresh) = (0, false);
+    // Who failed is asked again only when there is nobody else.
+    let mut shunned = None;
     loop {
-        if waits && !upward.is_read() {
+        let mut line = match connect(exchange, ticket, fresh, &mut shunned).await {
+            Ok(line) => line,
+            Err(failure) => {
+                if retry::is_of_connecting(&failure)
+                    && budgets.allow(policy(ticket), Why::Connect, made, true)
+                {
+                    made += 1;
+                    continue;
+                }
+                return Err(failure.into());
+            }
+        };
+        if std::mem::take(waits) && !upward.is_read() {
             let patience = super::patience(exchange.desk);
-            client
-                .write(CONTINUE, patience)
-                .await
-                .map_err(|_| Trouble::Gone)?;
+            let said = client.write(CONTINUE, patience).await;
+            said.map_err(|_| Trouble::Gone)?;
         }
-        waits = false;
         let mut attempt = Attempt {
             exchange,
             ticket,
@@ -89,34 +141,62 @@ pub(super) async fn ask(
             answer: Buffer::default(),
             looked_at: 0,
         };
-        let failed = match attempt.run(client, upward, &mut line).await {
-            Ok(answer) => return Ok(Asked { line, answer }),
-            Err(failed) => failed,
-        };
-        let failure = match failed {
-            Failed::Gone => return Err(Trouble::Gone),
-            Failed::Otherwise(failure) => failure,
-            Failed::Silent(failure) => {
-                let harmless =
-                    upward.is_untouched() || traits.is_idempotent && upward.is_replayable();
-                if line.is_reused() && harmless {
+        let (why, outcome) = match attempt.run(client, upward, &mut line).await {
+            Ok(Came::Answered(answer)) => {
+                ticket.see_answer(answer.status);
+                let why = Some(Why::Status(answer.status));
+                (why, Ok(Asked::Answered { line, answer }))
+            }
+            Ok(Came::Switched(head)) => {
+                let answer = attempt.answer;
+                return Ok(Asked::Switched { line, head, answer });
+            }
+            Err(Failed::Gone) => return Err(Trouble::Gone),
+            Err(Failed::Otherwise(failure)) => return Err(failure.into()),
+            Err(Failed::Silent(failure)) => {
+                let harmless = upward.is_untouched() || traits.is_idempotent;
+                if line.is_reused() && harmless && upward.can_rewind() {
+                    // It was closed while it lay idle: that is no failed attempt.
                     upward.rewind(Instant::now());
-                    drop(line);
-                    line = connect(exchange, ticket, true).await?;
+                    fresh = true;
                     continue;
                 }
-                failure
+                (Some(Why::Reset), Err(failure.into()))
             }
         };
-        return Err(failure.into());
+        let harmless = upward.is_untouched() || traits.is_idempotent && upward.is_replayable();
+        let failed = match &outcome {
+            Ok(Asked::Answered { line, .. } | Asked::Switched { line, .. }) => Some(line.shun()),
+            Err(_) => None,
+        };
+        match why {
+            Some(why) if budgets.allow(policy(ticket), why, made, harmless) => {
+                made += 1;
+                shunned = failed;
+                upward.rewind(Instant::now());
+            }
+            _ => return outcome,
+        }
     }
 }
 
-/// A connection to one of the arm's endpoints.
-async fn connect(exchange: &Exchange<'_>, ticket: &Ticket, fresh: bool) -> Result<Line, Trouble> {
+/// When the route asks again.
+fn policy(ticket: &Ticket) -> (usize, &Retries) {
     let entry = ticket.entry();
-    let backend = backend(entry, ticket.arm()).ok_or_else(Failure::no_endpoint)?;
+    (entry.index, &entry.route.retries)
+}
+
+/// A connection to one of the endpoints of who answers.
+async fn connect(
+    exchange: &Exchange<'_>,
+    ticket: &mut Ticket,
+    fresh: bool,
+    shunned: &mut Option<Booking>,
+) -> Result<Line, Rc<Failure>> {
+    let backend = backend(ticket.entry(), ticket.answerer()).ok_or_else(Failure::no_endpoint)?;
     let booking = exchange.choose(backend)?;
+    ticket.asks(ticket.answerer(), booking.endpoint());
+    *shunned = None;
     let booking = if fresh {
         booking
     } else {
@@ -125,14 +205,17 @@ async fn connect(exchange: &Exchange<'_>, ticket: &Ticket, fresh: bool) -> Resul
             Err(booking) => booking,
         }
     };
-    let timeouts = entry.route.timeouts;
+    *shunned = Some(booking.shun());
+    let timeouts = ticket.entry().route.timeouts;
     let connecting = booking.new_line(timeouts.connect);
-    Ok(match exchange.end(ticket) {
+    let line = match exchange.end(ticket) {
         Some(end) => timeout_at(end, connecting)
             .await
             .map_err(|_| Failure::ConnectLate)??,
         None => connecting.await?,
-    })
+    };
+    *shunned = None;
+    Ok(line)
 }
 
 /// One request on one connection, until the response's head.
@@ -149,7 +232,14 @@ struct Attempt<'a> {
 enum Read {
     Partial,
     Interim(Vec<u8>),
+    Final(Came),
+}
+
+/// A final response.
+enum Came {
     Answered(Answered),
+    /// The head of a 101, for the client.
+    Switched(Vec<u8>),
 }
 
 impl Attempt<'_> {
@@ -158,12 +248,12 @@ impl Attempt<'_> {
         client: &mut Client,
         upward: &mut Upward,
         line: &mut Line,
-    ) -> Result<Answered, Failed> {
+    ) -> Result<Came, Failed> {
         let mut is_stopped = false;
         loop {
             let read = poll_fn(|cx| self.poll(cx, client, upward, line, &mut is_stopped)).await?;
             match read {
-                Read::Answered(answered) => return Ok(answered),
+                Read::Final(came) => return Ok(came),
                 Read::Interim(words) => {
                     let patience = super::patience(self.exchange.desk);
                     let written = client.write(&words, patience).await;
@@ -199,7 +289,7 @@ impl Attempt<'_> {
         }
         // Interim responses leave what follows them.
         if !self.answer.is_empty() {
-            match self.read() {
+            match self.read(upward) {
                 Ok(Read::Partial) => {}
                 read => return Poll::Ready(read),
             }
@@ -207,7 +297,7 @@ impl Attempt<'_> {
         let buffers = &self.exchange.desk.buffers;
         while let Poll::Ready(filled) = self.answer.poll_fill(cx, &mut line.stream, buffers) {
             match filled {
-                Ok(1..) => match self.read() {
+                Ok(1..) => match self.read(upward) {
                     Ok(Read::Partial) => {}
                     read => return Poll::Ready(read),
                 },
@@ -258,7 +348,7 @@ impl Attempt<'_> {
     }
 
     /// Looks for a head in what came.
-    fn read(&mut self) -> Result<Read, Failed> {
+    fn read(&mut self, upward: &Upward) -> Result<Read, Failed> {
         let bad = |what: &str| Failed::Otherwise(Failure::BadResponse(what.into()));
         let input = self.answer.unused();
         let new = input.get(self.looked_at..).unwrap_or_default();
@@ -279,6 +369,11 @@ impl Attempt<'_> {
         };
         let length = head.len;
         let read = match head.status {
+            101 if self.switches(&head) => {
+                let mut out = Vec::new();
+                heads::switched(&mut out, &head, &self.answer_of(Sent::Nothing, true));
+                Read::Final(Came::Switched(out))
+            }
             101 => return Err(bad("101 that nobody asked for")),
             100..200 => {
                 let mut words = Vec::new();
@@ -290,23 +385,43 @@ impl Attempt<'_> {
                 }
                 Read::Interim(words)
             }
-            _ => Read::Answered(self.answered(&head)),
+            _ => Read::Final(Came::Answered(self.answered(&head, upward.is_read()))),
         };
         self.answer.consume(length);
         self.looked_at = 0;
         Ok(match read {
-            Read::Answered(mut answered) => {
+            Read::Final(Came::Answered(mut answered)) => {
                 answered.downward.answer = std::mem::take(&mut self.answer);
                 if let Err(Broken::Upstream(error)) = answered.downward.begin() {
                     return Err(bad(&error));
                 }
-                Read::Answered(answered)
+                Read::Final(Came::Answered(answered))
             }
             other => other,
         })
     }
 
-    fn answered(&self, head: &ResponseHead<'_>) -> Answered {
+    /// Whether a 101 switches to what the client asked for.
+    fn switches(&self, head: &ResponseHead<'_>) -> bool {
+        let protocols = &self.ticket.entry().route.upgrade;
+        let is_allowed = |to: &[u8]| {
+            let mut protocols = protocols.iter();
+            protocols.any(|one| one.as_bytes().eq_ignore_ascii_case(to))
+        };
+        self.traits.switches && head.upgrade.is_some_and(is_allowed)
+    }
+
+    fn answer_of(&self, sent: Sent, keep_alive: bool) -> Answer<'_> {
+        Answer {
+            exchange: self.exchange,
+            ticket: self.ticket,
+            traits: self.traits,
+            sent,
+            keep_alive,
+        }
+    }
+
+    fn answered(&self, head: &ResponseHead<'_>, is_read: bool) -> Answered {
         let traits = self.traits;
         let bodiless = traits.is_head || matches!(head.status, 204 | 304);
         let (sent, coding) = match head.framing {
@@ -319,16 +434,11 @@ impl Attempt<'_> {
             Framing::UntilClose => (Sent::UntilClose, Coding::AsItIs),
         };
         let closing = self.exchange.desk.closing.has_begun();
-        let client_stays = traits.keep_alive && sent != Sent::UntilClose && !closing;
+        // Who refuses a request in the middle of it rarely waits for its rest.
+        let is_over = is_read || head.status < 400;
+        let client_stays = traits.keep_alive && sent != Sent::UntilClose && is_over && !closing;
         let mut out = self.exchange.desk.buffers.take();
-        let answer = Answer {
-            exchange: self.exchange,
-            ticket: self.ticket,
-            traits,
-            sent,
-            keep_alive: client_stays,
-        };
-        heads::response(&mut out, head, &answer);
+        heads::response(&mut out, head, &self.answer_of(sent, client_stays));
         let meaning = match head.status {
             200 if traits.is_call => grpc::meaning(&head.fields),
             status => Meaning::Known(outcome::of_code(status)),
@@ -337,6 +447,7 @@ impl Attempt<'_> {
         let body = Body::unlimited(head.framing);
         let now = Instant::now();
         Answered {
+            status: head.status,
             downward: Downward::new(out, Buffer::default(), body, coding, now),
             meaning,
             // Python's model servers close the connection a moment after a 500, see `upstream::lease`.

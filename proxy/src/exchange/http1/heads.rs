@@ -8,12 +8,14 @@ use serin_config::model::Backend;
 use serin_stats::snapshot::Arm;
 
 use super::order::Traits;
+use crate::connection::Peer;
 use crate::exchange::{Exchange, backend};
 use crate::h1::field::Known;
 use crate::h1::head::{Fields, Framing, RequestHead, ResponseHead};
 use crate::h1::write;
 use crate::identity::is_traceparent;
-use crate::observe::Ticket;
+use crate::observe::traceparent::Traceparent;
+use crate::observe::{Ticket, TracedHead};
 use crate::worker::Desk;
 
 /// How a response's body goes to the client.
@@ -29,13 +31,15 @@ pub(in crate::exchange) enum Sent {
     UntilClose,
 }
 
-/// Appends the head of a request to an upstream.
+/// Appends the head of a request to an upstream; `ours` is its `traceparent` when it is traced.
 pub(super) fn request(
     out: &mut Vec<u8>,
     head: &RequestHead<'_>,
     exchange: &Exchange<'_>,
     address: &str,
     host: &str,
+    ours: Option<Traceparent>,
+    switch: Option<&[u8]>,
 ) {
     write::request_line(out, head.method, head.target);
     write::field(out, b"host", host.as_bytes());
@@ -52,10 +56,6 @@ pub(super) fn request(
             }
             Known::ForwardedFor => {
                 said.for_whom = true;
-                continue;
-            }
-            Known::Traceparent => {
-                said.traces += 1;
                 continue;
             }
             _ => continue,
@@ -90,8 +90,11 @@ pub(super) fn request(
     }
     let id = exchange.request_id;
     write::field(out, b"x-serin-request-id", id.as_str().as_bytes());
-    trace(out, &head.fields, said.traces, exchange.desk);
-    if head.takes_trailers {
+    trace(out, &head.fields, exchange.desk, ours);
+    if let Some(protocol) = switch {
+        write::field(out, b"upgrade", protocol);
+        out.extend_from_slice(b"connection: upgrade\r\n");
+    } else if head.takes_trailers {
         out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
     }
     match head.framing {
@@ -111,7 +114,6 @@ struct Said {
     for_whom: bool,
     proto: bool,
     host: bool,
-    traces: usize,
 }
 
 fn expects_body(method: &str) -> bool {
@@ -130,20 +132,36 @@ fn list(out: &mut Vec<u8>, name: &[u8], before: Option<Fields<'_>>, kind: Known,
     out.extend_from_slice(b"\r\n");
 }
 
-/// Passes a valid trace on; begins one otherwise.
-fn trace(out: &mut Vec<u8>, fields: &Fields<'_>, traces: usize, desk: &Desk) {
-    let given = fields
-        .values(Known::Traceparent)
-        .next()
-        .filter(|parent| traces == 1 && is_traceparent(parent));
-    match given {
-        Some(parent) => {
-            write::field(out, b"traceparent", parent);
-            for state in fields.values(Known::Tracestate) {
-                write::field(out, b"tracestate", state);
-            }
+/// What a trace tells of a request's head.
+pub(super) fn traced<'a>(head: &RequestHead<'a>, path: &'a str, peer: Peer) -> TracedHead<'a> {
+    TracedHead {
+        method: head.method,
+        path,
+        is_secure: peer.is_secure,
+        version: if head.version_11 { "1.1" } else { "1.0" },
+        traceparent: traceparent(&head.fields),
+    }
+}
+
+/// The only one.
+fn traceparent<'b>(fields: &Fields<'b>) -> Option<&'b [u8]> {
+    let mut given = fields.values(Known::Traceparent);
+    given.next().filter(|_| given.next().is_none())
+}
+
+/// Makes the upstream a part of the trace that we record, or else passes a valid trace on, or else begins one. A
+/// state that came with no valid parent goes.
+fn trace(out: &mut Vec<u8>, fields: &Fields<'_>, desk: &Desk, ours: Option<Traceparent>) {
+    let given = traceparent(fields).filter(|parent| is_traceparent(parent));
+    match (ours, given) {
+        (Some(ours), _) => write::field(out, b"traceparent", ours.to_string().as_bytes()),
+        (None, Some(parent)) => write::field(out, b"traceparent", parent),
+        (None, None) => write::field(out, b"traceparent", &desk.identity.new_trace()),
+    }
+    if given.is_some() {
+        for state in fields.values(Known::Tracestate) {
+            write::field(out, b"tracestate", state);
         }
-        None => write::field(out, b"traceparent", &desk.identity.new_trace()),
     }
 }
 
@@ -215,6 +233,26 @@ pub(super) fn interim(out: &mut Vec<u8>, head: &ResponseHead<'_>) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Appends the head of a response that switches protocols (101).
+pub(super) fn switched(out: &mut Vec<u8>, head: &ResponseHead<'_>, answer: &Answer<'_>) {
+    write::status_line(out, true, head.status, head.reason);
+    for (kind, field) in head.fields.iter() {
+        let goes_on = match kind {
+            Known::Other => !head.fields.is_named(kind, field),
+            Known::Date | Known::ContentType => true,
+            _ => false,
+        };
+        if goes_on {
+            write::field(out, field.name.as_bytes(), field.value);
+        }
+    }
+    if let Some(protocol) = head.upgrade {
+        write::field(out, b"upgrade", protocol);
+    }
+    expose(out, answer);
+    out.extend_from_slice(b"connection: upgrade\r\n\r\n");
+}
+
 /// Appends the head of a response whose fields are ours, or came over HTTP/2 and were made ready.
 pub(in crate::exchange) fn own(
     out: &mut Vec<u8>,
@@ -247,9 +285,13 @@ fn date(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
 /// Says who answered, as far as clients may know.
 fn expose(out: &mut Vec<u8>, answer: &Answer<'_>) {
     let entry = answer.ticket.entry();
-    let (exposed, arm) = (entry.route.expose, answer.ticket.arm());
+    let (exposed, arm) = (entry.route.expose, answer.ticket.answerer());
     if exposed.arm {
         write::field(out, b"x-serin-arm", Arm::name(arm).as_bytes());
+        if answer.ticket.is_covered() {
+            let failed = answer.ticket.arm();
+            write::field(out, b"x-serin-fallback", failed.name().as_bytes());
+        }
     }
     if exposed.release
         && let Some(release) =

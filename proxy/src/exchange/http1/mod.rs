@@ -2,8 +2,8 @@
 //!
 //! [`order`] makes of the client's head what goes upstream, [`ask`] sends it and waits for the response's head,
 //! [`relay`] brings the response to the client; [`upward`] and [`downward`] are the two directions, [`copied`]
-//! what of a request is shown to its copy, [`heads`] what is written. Routing, arms, deadlines, outcomes and
-//! failures are those of every other exchange.
+//! what of a request is shown to its copy, [`heads`] what is written; after a switch of protocols there is a
+//! [`tunnel`]. Routing, arms, deadlines, outcomes and failures are those of every other exchange.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,6 +12,8 @@ use bytes::Bytes;
 use http::Response;
 
 use super::{Exchange, Refused, backend, heads as shared, translate};
+use serin_stats::snapshot::Outcome;
+
 use crate::connection::{Client, Ended};
 use crate::error::Failure;
 use crate::h1::body::Body;
@@ -27,6 +29,7 @@ mod downward;
 pub(super) mod heads;
 pub(super) mod order;
 mod relay;
+mod tunnel;
 mod upward;
 
 pub(super) use ask::CONTINUE;
@@ -182,8 +185,21 @@ async fn direct(
     };
     let mut ticket = ticket;
     let next = match ask::ask(client, exchange, &mut ticket, traits, &mut upward).await {
-        Ok(Asked { line, answer }) => {
+        Ok(Asked::Answered { line, answer }) => {
             relay::relay(client, exchange, ticket, &mut upward, line, answer).await
+        }
+        Ok(Asked::Switched {
+            mut line,
+            head,
+            answer,
+        }) => {
+            ticket.see_first_byte();
+            ticket.close(Outcome::Success, false);
+            if client.write(&head, patience(exchange.desk)).await.is_ok() {
+                let idle = ticket.entry().route.timeouts.idle;
+                tunnel::tunnel(client, &mut line.stream, answer, idle).await;
+            }
+            Next::Cut
         }
         Err(Trouble::Gone) => Next::Cut,
         Err(Trouble::Failed(failure)) => {

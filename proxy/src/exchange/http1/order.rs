@@ -26,7 +26,7 @@ pub(in crate::exchange) struct Traits {
     pub(in crate::exchange) framing: Framing,
     /// The response has no body.
     pub(in crate::exchange) is_head: bool,
-    /// Sending it twice does no more than sending it once (RFC 9110, section 9.2.2).
+    /// Sending it twice does no more than sending it once (RFC 9110, section 9.2.2), and it has no body.
     pub(in crate::exchange) is_idempotent: bool,
     /// The client would use the connection again.
     pub(in crate::exchange) keep_alive: bool,
@@ -34,6 +34,8 @@ pub(in crate::exchange) struct Traits {
     pub(in crate::exchange) version_11: bool,
     /// The client waits for a 100 before it sends its body.
     pub(in crate::exchange) expect_continue: bool,
+    /// The client may switch to a WebSocket.
+    pub(in crate::exchange) switches: bool,
     /// A gRPC call.
     pub(in crate::exchange) is_call: bool,
 }
@@ -102,7 +104,7 @@ pub(super) fn take<'d>(
 fn order<'d>(
     exchange: Exchange<'d>,
     head: &RequestHead<'_>,
-    traits: Traits,
+    mut traits: Traits,
     client: &Client,
     body: route::Body<'_>,
 ) -> Result<Option<Order<'d>>, Failure> {
@@ -135,7 +137,10 @@ fn order<'d>(
     let Some((entry, assignment)) = exchange.assign(&facts)? else {
         return Ok(None);
     };
-    let ticket = exchange.open(entry, assignment);
+    let mut ticket = exchange.open(entry, assignment);
+    ticket.trace(exchange.desk, exchange.rules.sampling, || {
+        heads::traced(head, path, exchange.peer)
+    });
     let backend = backend(ticket.entry(), ticket.arm()).ok_or_else(Failure::no_endpoint)?;
     let own_name;
     let host = if head.authority.is_empty() {
@@ -148,8 +153,19 @@ fn order<'d>(
     };
     let head = match Wire::of(backend.protocol, exchange.is_call) {
         Wire::Http1 => {
+            let switch = upgrade(head, &ticket.entry().route.upgrade);
+            traits.switches = switch.is_some();
             let mut out = exchange.desk.buffers.take();
-            heads::request(&mut out, head, &exchange, &client.address, host);
+            let ours = ticket.traceparent();
+            heads::request(
+                &mut out,
+                head,
+                &exchange,
+                &client.address,
+                host,
+                ours,
+                switch,
+            );
             Outgoing::Http1(out)
         }
         Wire::Http2 => Outgoing::Http2(Box::new(translate::Head::of(head, host)?)),
@@ -162,16 +178,26 @@ fn order<'d>(
     }))
 }
 
+/// The protocol to switch to, when the client wants to and the route allows it. A request with a body can't.
+fn upgrade<'b>(head: &RequestHead<'b>, allowed: &[String]) -> Option<&'b [u8]> {
+    let wanted = head.upgrade.filter(|_| head.framing == Framing::Empty)?;
+    let is_wanted = |protocol: &String| protocol.as_bytes().eq_ignore_ascii_case(wanted);
+    allowed.iter().any(is_wanted).then_some(wanted)
+}
+
 impl Traits {
     fn of(head: &RequestHead<'_>) -> Self {
         Self {
             length: head.len,
             framing: head.framing,
             is_head: head.method == "HEAD",
-            is_idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
+            is_idempotent: head.framing == Framing::Empty
+                && matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
             keep_alive: head.keep_alive,
             version_11: head.version_11,
             expect_continue: head.expect_continue,
+            // The route has to allow it.
+            switches: false,
             is_call: head.is_call,
         }
     }

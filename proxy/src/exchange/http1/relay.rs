@@ -38,6 +38,7 @@ pub(super) async fn relay(
         meaning,
         upstream_stays,
         client_stays,
+        ..
     } = answered;
     if downward.is_read() || downward.has_content() {
         ticket.see_first_byte();

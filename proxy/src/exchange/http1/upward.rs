@@ -28,6 +28,8 @@ pub(super) struct Upward {
     /// All of the request that was read so far stands in `out`.
     is_whole: bool,
     is_untouched: bool,
+    /// `out` takes on what comes of the body, up to this length.
+    holds: usize,
     /// The client's turn, rather than the upstream's.
     awaits_client: bool,
     /// Since when nothing has moved.
@@ -61,6 +63,7 @@ impl Upward {
             copied,
             is_whole: true,
             is_untouched: true,
+            holds: 0,
             awaits_client: false,
             still_since: now,
         };
@@ -70,6 +73,11 @@ impl Upward {
             upward.copied.end();
         }
         Ok(upward)
+    }
+
+    /// Holds what comes, so that the request can be sent again, as long as it is no longer than this.
+    pub(super) const fn hold(&mut self, most: usize) {
+        self.holds = most;
     }
 
     /// The client sends no more of this request.
@@ -85,6 +93,11 @@ impl Upward {
     /// Whether all of it is here, to be sent again.
     pub(super) const fn is_replayable(&self) -> bool {
         self.is_whole && self.body.is_done()
+    }
+
+    /// Whether what was sent of it is here still, whether or not more is to come.
+    pub(super) const fn can_rewind(&self) -> bool {
+        self.is_whole
     }
 
     /// Sends it again from the start.
@@ -169,6 +182,9 @@ impl Upward {
 
     /// More of the body came.
     fn accept(&mut self, client: &mut Client) -> Result<(), BodyError> {
+        if self.is_whole && self.out.len() + client.input.unused().len() <= self.holds {
+            return self.append(client);
+        }
         self.is_whole = false;
         let relayed = self.relay(client)?;
         self.out.clear();

@@ -1,5 +1,7 @@
 //! The life of a stage, and the metrics' text.
 
+use std::time::Duration;
+
 use serin_stats::snapshot::StageSnapshot;
 
 use super::*;
@@ -166,8 +168,10 @@ fn metrics_are_prometheus_text() {
         stages[0].record(worker, &record(Arm::Canary, Outcome::Success, total_ms));
     }
     stages[1].record(0, &record(Arm::Baseline, Outcome::Rejected, f64::NAN));
-    let mut text = String::new();
-    measurements.render(&mut text);
+    stages[1].record_asked(1, Arm::Baseline, Duration::from_millis(300));
+    let mut page = Page::default();
+    measurements.metrics(&mut page);
+    let text = page.to_text();
     for line in [
         "# TYPE serin_requests_total counter",
         r#"serin_requests_total{rollout="di\"g\\its",arm="canary",outcome="success"} 4"#,
@@ -182,6 +186,10 @@ fn metrics_are_prometheus_text() {
         r#"http_server_request_duration_seconds_sum{arm="canary",route="di\"g\\its"} 70.0101"#,
         r#"http_server_request_duration_seconds_count{arm="canary",route="di\"g\\its"} 4"#,
         r#"http_server_request_duration_seconds_count{arm="baseline",route="rest"} 1"#,
+        "# TYPE http_client_request_duration_seconds histogram",
+        r#"http_client_request_duration_seconds_bucket{arm="baseline",route="rest",le="0.25"} 0"#,
+        r#"http_client_request_duration_seconds_bucket{arm="baseline",route="rest",le="0.5"} 1"#,
+        r#"http_client_request_duration_seconds_sum{arm="baseline",route="rest"} 0.3"#,
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\nin\n{text}");
     }
@@ -189,6 +197,7 @@ fn metrics_are_prometheus_text() {
     for family in [
         "serin_requests_total",
         "http_server_request_duration_seconds",
+        "http_client_request_duration_seconds",
     ] {
         for head in ["HELP", "TYPE"] {
             let head = format!("# {head} {family} ");
@@ -215,6 +224,6 @@ fn metrics_rise_through_epochs_and_reloads() {
         let (_, arm, totals) = &totals[0];
         assert_eq!(*arm, Arm::Baseline);
         assert_eq!(totals.outcome(Outcome::Success), epoch);
-        assert_eq!(totals.sum_us, epoch * 1_000);
+        assert_eq!(totals.server.sum_us, epoch * 1_000);
     }
 }

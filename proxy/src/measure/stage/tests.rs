@@ -341,3 +341,42 @@ fn no_error_goes_unheard_where_workers_and_reader_meet() {
     take();
     assert_eq!(heard.len(), USER_SLOTS as u64);
 }
+
+#[test]
+fn a_slot_belongs_to_the_arm_of_its_first_request() {
+    let stage = stage(&split(), 2);
+    assert!(stage.take_snapshot().unwrap().seen.baseline.is_empty());
+    for (arm, slot) in [
+        (Arm::Canary, 7),
+        (Arm::Baseline, 7),
+        (Arm::Baseline, 8),
+        (Arm::Baseline, 8),
+        (Arm::Canary, 8),
+        (Arm::Canary, u16::MAX),
+    ] {
+        stage.see(arm, slot);
+    }
+    for _ in 0..2 {
+        let seen = stage.take_snapshot().unwrap().seen;
+        let of = |arm| [7, 8, 65_535].map(|slot| seen.get(arm).contains(slot));
+        assert_eq!(of(Arm::Baseline), [false, true, false]);
+        assert_eq!(of(Arm::Canary), [true, false, true]);
+        assert_eq!((seen.baseline.len(), seen.canary.len()), (1, 2));
+    }
+    Stage::plain(Arc::new(Totals::new(1))).see(Arm::Baseline, 1);
+}
+
+#[test]
+fn the_share_of_slots_is_the_share_of_users_however_full_the_set_is() {
+    let salt = Salt::new(None, "digits", None);
+    let stage = stage(&split(), 1);
+    for user in 0..300_000_u32 {
+        let assignment = salt.assign(&user.to_le_bytes());
+        stage.see(assignment.arm(0.25), assignment.slot);
+    }
+    let seen = stage.take_snapshot().unwrap().seen;
+    let (baseline, canary) = (seen.baseline.len() as f64, seen.canary.len() as f64);
+    assert!(baseline + canary > 64_000.0);
+    let share = canary / (baseline + canary);
+    assert!((share - 0.25).abs() < 0.006, "{share}");
+}

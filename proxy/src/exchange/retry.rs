@@ -1,0 +1,144 @@
+//! When an upstream is asked again, and when baseline answers in place of the canary.
+//!
+//! Only before the first byte to the client, and never what a server may have acted on already: a POST of which a
+//! byte was sent is not sent again. Each worker has a budget per route, so that a server in trouble is not asked
+//! twice as often just then.
+
+use std::cell::RefCell;
+
+use serin_config::model::{Retries, Route};
+use serin_stats::snapshot::Arm;
+
+use crate::error::{Blame, Failure};
+
+/// Why an attempt is not the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// No connection was to be had: nothing was sent.
+    Connect,
+    /// The connection broke without a byte of a response.
+    Reset,
+    /// The response's status.
+    Status(u16),
+}
+
+/// One worker's budgets, in thousandths of a retry, by route.
+#[derive(Default)]
+pub(crate) struct Budgets(RefCell<Vec<u32>>);
+
+/// What one retry costs.
+const RETRY: u32 = 1000;
+/// So that a route that is seldom used can retry at all.
+const AT_FIRST: u32 = 3 * RETRY;
+/// What a quiet time can save up.
+const MOST: u32 = 10 * RETRY;
+
+impl Budgets {
+    /// A request came.
+    pub(crate) fn earn(&self, route: usize, retries: &Retries) {
+        let mut budgets = self.0.borrow_mut();
+        if budgets.len() <= route {
+            budgets.resize(route + 1, AT_FIRST);
+        }
+        if let Some(budget) = budgets.get_mut(route) {
+            *budget = MOST.min(*budget + (retries.budget * f64::from(RETRY)) as u32);
+        }
+    }
+
+    /// Whether there is something left for one more attempt; it is spent then.
+    fn spend(&self, route: usize) -> bool {
+        let mut budgets = self.0.borrow_mut();
+        let budget = budgets.get_mut(route);
+        budget.is_some_and(|budget| match budget.checked_sub(RETRY) {
+            Some(left) => {
+                *budget = left;
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// Whether to ask once more: the policy says so, it does no harm, and the budget has something left.
+    pub(crate) fn allow(
+        &self,
+        (index, retries): (usize, &Retries),
+        why: Why,
+        made: u32,
+        harmless: bool,
+    ) -> bool {
+        let listed = match why {
+            Why::Connect => retries.connect,
+            Why::Reset => retries.reset && harmless,
+            Why::Status(status) => retries.statuses.contains(&status) && harmless,
+        };
+        listed && made < retries.attempts && self.spend(index)
+    }
+}
+
+/// Whether baseline may answer in place of this arm.
+pub(crate) fn has_fallback(route: &Route, arm: Arm) -> bool {
+    route.fallback && arm == Arm::Canary
+}
+
+/// Whether an arm that failed like this is covered by baseline.
+pub(crate) fn is_covered(failure: &Failure) -> bool {
+    failure.blame() == Blame::Upstream
+}
+
+/// Whether a response with this status is covered by baseline.
+pub(crate) const fn is_covered_status(status: u16) -> bool {
+    status >= 500
+}
+
+/// Whether a failure is that of connecting.
+pub(crate) const fn is_of_connecting(failure: &Failure) -> bool {
+    matches!(failure, Failure::Connect(_) | Failure::ConnectLate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETRIES: Retries = Retries {
+        attempts: 1,
+        connect: true,
+        reset: false,
+        statuses: Vec::new(),
+        budget: 0.1,
+    };
+
+    #[test]
+    fn one_request_in_ten_may_be_asked_again() {
+        let budgets = Budgets::default();
+        let mut retried = 0;
+        for _ in 0..1000 {
+            budgets.earn(3, &RETRIES);
+            retried += u32::from(budgets.allow((3, &RETRIES), Why::Connect, 0, false));
+        }
+        assert!((100..=103).contains(&retried), "{retried}");
+        // Another route has its own.
+        budgets.earn(0, &RETRIES);
+        assert!(budgets.allow((0, &RETRIES), Why::Connect, 0, false));
+    }
+
+    #[test]
+    fn policy_and_harm_are_heeded() {
+        let check = |retries: &Retries, why, made, harmless| {
+            let budgets = Budgets::default();
+            budgets.earn(0, retries);
+            budgets.allow((0, retries), why, made, harmless)
+        };
+        assert!(!check(&RETRIES, Why::Connect, 1, true), "no more attempts");
+        assert!(!check(&RETRIES, Why::Reset, 0, true), "not listed");
+        let all = Retries {
+            reset: true,
+            statuses: vec![503],
+            ..RETRIES
+        };
+        assert!(check(&all, Why::Reset, 0, true));
+        assert!(!check(&all, Why::Reset, 0, false), "harmful");
+        assert!(check(&all, Why::Status(503), 0, true));
+        assert!(!check(&all, Why::Status(503), 0, false), "harmful");
+        assert!(!check(&all, Why::Status(502), 0, true), "not listed");
+    }
+}
