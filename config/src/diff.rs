@@ -53,6 +53,8 @@ pub enum Part {
     CanaryRelease,
     /// Where or how the canary is reached.
     CanaryEndpoints,
+    /// What is copied, within which bounds, and to which backend.
+    Mirror,
     /// `steps` or `weight`; also a rollout that came or went.
     Plan,
     /// `guardrails`, `analysis` or `on_breach`.
@@ -71,6 +73,7 @@ impl Part {
             Self::BaselineEndpoints => "baseline endpoints",
             Self::CanaryRelease => "canary release",
             Self::CanaryEndpoints => "canary endpoints",
+            Self::Mirror => "mirror or shadow backend",
             Self::Plan => "steps or weight",
             Self::Judgement => "guardrails or analysis",
         }
@@ -190,6 +193,7 @@ fn parts(old: &Route, new: &Route) -> Vec<Part> {
             route.upgrade.clone(),
         )
     };
+    let mirror = |route: &Route| (route.shadow.clone(), route.mirror, route.copying.clone());
     named(&[
         (Part::Match, old.matcher != new.matcher),
         (Part::Assignment, assignment(old) != assignment(new)),
@@ -204,6 +208,7 @@ fn parts(old: &Route, new: &Route) -> Vec<Part> {
             Part::CanaryEndpoints,
             canary_endpoints(old) != canary_endpoints(new),
         ),
+        (Part::Mirror, mirror(old) != mirror(new)),
         (Part::Plan, plan(old) != plan(new)),
         (Part::Judgement, judgement(old) != judgement(new)),
     ])
@@ -282,6 +287,13 @@ routes:
             (
                 &[("weight: 10%", "weight: 10%, on_breach: warn")],
                 "route digits changed (guardrails or analysis)",
+            ),
+            (
+                &[(
+                    "    rollout: {",
+                    "    mirror: {percent: 5%}\n    rollout: {",
+                )],
+                "route digits changed (mirror or shadow backend)",
             ),
             (
                 &[("name: rest", "name: others")],

@@ -6,6 +6,7 @@
 use rustls::pki_types::ServerName;
 use serde_json::{Map, Value, json};
 
+use crate::compile::mirror;
 use crate::model::{
     Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Listener, Match, Method,
     MetricKind, OnBreach, OtlpProtocol, Plan, Protocol, Retries, Rollout, Route, Step, Telemetry,
@@ -111,7 +112,9 @@ fn route(route: &Route) -> Value {
         "backends": {
             "baseline": backend(&route.baseline),
             "canary": route.canary.as_ref().map(backend),
+            "shadow": route.shadow.as_ref().map(backend),
         },
+        "mirror": mirror(route),
         "rollout": route.rollout.as_ref().map(rollout),
     })
 }
@@ -172,6 +175,20 @@ fn is_secured(backend: &Backend) -> bool {
     backend.endpoints.iter().all(|endpoint| endpoint.is_https)
 }
 
+/// Its bounds hold for shadow steps too, and may so be set without a standing mirror.
+fn mirror(route: &Route) -> Option<Value> {
+    let copying = &route.copying;
+    if route.mirror.is_none() && *copying == mirror::default() {
+        return None;
+    }
+    Some(json!({
+        "percent": format_percent(route.mirror.map_or(0.0, |mirror| mirror.share)),
+        "methods": copying.methods,
+        "max_in_flight": copying.max_in_flight,
+        "max_body": format_size(copying.max_body as u64),
+    }))
+}
+
 fn rollout(rollout: &Rollout) -> Value {
     let (steps, weight) = match &rollout.plan {
         Plan::Steps(steps) => (Some(steps.iter().map(step).collect::<Vec<_>>()), None),
@@ -201,7 +218,8 @@ fn rollout(rollout: &Rollout) -> Value {
 
 fn step(step: &Step) -> Value {
     json!({
-        "weight": format_percent(step.weight),
+        "weight": (!step.is_shadow()).then(|| format_percent(step.weight)),
+        "shadow": step.is_shadow().then(|| format_percent(step.shadow)),
         "min_duration": format_duration(step.min_duration),
         "min_samples": step.min_samples,
         "max_duration": step.max_duration.map(format_duration),

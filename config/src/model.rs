@@ -190,6 +190,12 @@ pub struct Route {
     pub baseline: Backend,
     /// The release that has to earn its traffic.
     pub canary: Option<Backend>,
+    /// Gets copies of requests only.
+    pub shadow: Option<Backend>,
+    /// The standing mirror: to `shadow`, else to the canary.
+    pub mirror: Option<Mirror>,
+    /// The bounds of all copies, a shadow step's too.
+    pub copying: Copying,
     /// How it earns it; only with a canary and with releases on both arms.
     pub rollout: Option<Rollout>,
 }
@@ -204,6 +210,24 @@ impl Route {
             .as_ref()
             .map(|release| &release.digest)
     }
+}
+
+/// A standing mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mirror {
+    /// Of the baseline's requests, a fraction in (0, 1].
+    pub share: f64,
+}
+
+/// The bounds of copies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copying {
+    /// Only requests with these methods are copied.
+    pub methods: Vec<String>,
+    /// Copies under way at once, all workers together; more are dropped.
+    pub max_in_flight: usize,
+    /// A larger body is not copied, in bytes.
+    pub max_body: usize,
 }
 
 /// Which requests a route takes: every condition given must hold.
@@ -390,11 +414,14 @@ pub enum Plan {
 /// One step of a ramp.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The canary's weight, in (0, 1].
+    /// The canary's weight, in (0, 1]; 0 in a shadow step.
     pub weight: f64,
+    /// In a shadow step: the share of requests that are copied to the canary, in (0, 1]; 0 in any other.
+    #[serde(default)]
+    pub shadow: f64,
     /// Not left before this has passed.
     pub min_duration: Duration,
-    /// Not left before the canary answered this many requests in the step.
+    /// Not left before the canary answered this many requests (in a shadow step: copies) in the step.
     pub min_samples: u64,
     /// After this the step counts as stuck: it holds and says so.
     pub max_duration: Option<Duration>,
@@ -404,6 +431,14 @@ pub struct Step {
     pub bake: Option<Duration>,
     /// During `bake`: users kept on the old release, a fraction in [0, 1).
     pub holdback: f64,
+}
+
+impl Step {
+    /// Whether the canary gets copies only.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.shadow > 0.0
+    }
 }
 
 /// One thing that must not get worse.

@@ -99,6 +99,7 @@ fn every_case_of_the_tables() {
     cases += check(include_str!("broken/routes.txt"));
     cases += check(include_str!("broken/backends.txt"));
     cases += check(include_str!("broken/rollouts.txt"));
+    cases += check(include_str!("broken/mirrors.txt"));
     cases += check(include_str!("broken/telemetry.txt"));
     cases += check(include_str!("broken/not_supported_yet.txt"));
     assert!(cases >= 90, "{cases}");

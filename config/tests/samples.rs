@@ -9,7 +9,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serin_config::model::{KeySource, Plan};
+use serin_config::model::{KeySource, Mirror, Plan};
 
 #[test]
 fn the_contracts_sample_loads() {
@@ -36,9 +36,16 @@ fn the_contracts_sample_loads() {
         panic!("steps expected")
     };
     let weights: Vec<f64> = steps.iter().map(|step| step.weight).collect();
-    assert_eq!(weights, [0.05, 0.25, 0.5, 1.0]);
-    assert_eq!(steps[3].bake, Some(Duration::from_secs(1800)));
-    assert_eq!(steps[3].holdback, 0.05);
+    assert_eq!(weights, [0.0, 0.05, 0.25, 0.5, 1.0]);
+    assert_eq!((steps[0].shadow, steps[0].min_samples), (1.0, 500));
+    assert!(steps[0].is_shadow() && !steps[1].is_shadow());
+    assert_eq!(digits.mirror, Some(Mirror { share: 0.1 }));
+    assert_eq!(digits.copying.methods, ["POST"]);
+    assert_eq!(digits.copying.max_in_flight, 64);
+    assert_eq!(digits.copying.max_body, 1 << 20);
+    assert_eq!(digits.shadow.as_ref().unwrap().endpoints[0].port, 9003);
+    assert_eq!(steps[4].bake, Some(Duration::from_secs(1800)));
+    assert_eq!(steps[4].holdback, 0.05);
     assert_eq!(rollout.guardrails[1].max_increase.over(100.0), 50.0);
     assert_eq!(rollout.guardrails[1].max_increase.over(1000.0), 100.0);
     assert_eq!(rollout.guardrails[1].max, Some(2000.0));
@@ -97,6 +104,24 @@ fn what_is_probably_not_meant_is_said() {
         (
             file("state: ./s", "    rollout: {steps: [{weight: 50%}]}"),
             "found a ramp that ends at 50%",
+        ),
+        (
+            file("state: ./s", rollout).replace(
+                "canary: {",
+                "shadow: {endpoints: [\"http://127.0.0.1:9003\"]}\n      canary: {",
+            ),
+            "found a shadow backend without a mirror, which gets no copies",
+        ),
+        (
+            file(
+                "state: ./s",
+                &format!("    mirror: {{percent: 1%}}\n{rollout}"),
+            )
+            .replace(
+                "canary: {",
+                "shadow: {endpoints: [\"http://127.0.0.1:9002\"]}\n      canary: {",
+            ),
+            "found an endpoint that serves clients and gets copies too",
         ),
         (
             file(

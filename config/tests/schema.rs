@@ -131,7 +131,8 @@ fn the_sample_and_the_smallest_file_are_valid() {
 #[test]
 fn schema_and_reader_agree() {
     let schema = serin_config::json_schema();
-    let step = "routes.0.rollout.steps.0";
+    let shadow = "routes.0.rollout.steps.0";
+    let step = "routes.0.rollout.steps.1";
     let rate = "routes.0.rollout.guardrails.0.error_rate";
     let latency = "routes.0.rollout.guardrails.1.latency_p95";
     let canary = "routes.0.backends.canary";
@@ -208,6 +209,25 @@ fn schema_and_reader_agree() {
         (
             "routes.0.mirror".to_owned(),
             json!({"percent": "10%"}),
+            true,
+        ),
+        ("routes.0.mirror".to_owned(), json!({}), false),
+        ("routes.0.mirror.percent".to_owned(), json!(10), false),
+        ("routes.0.mirror.percent".to_owned(), json!("0%"), true),
+        ("routes.0.mirror.methods".to_owned(), json!(["GET"]), true),
+        (
+            "routes.0.mirror.methods".to_owned(),
+            json!(["CONNECT"]),
+            false,
+        ),
+        ("routes.0.mirror.methods".to_owned(), json!([]), false),
+        ("routes.0.mirror.max_in_flight".to_owned(), json!(0), false),
+        ("routes.0.mirror.max_body".to_owned(), json!("4MiB"), true),
+        ("routes.0.mirror.max_body".to_owned(), json!(4096), false),
+        ("routes.0.mirror.to".to_owned(), json!("shadow"), false),
+        (
+            "routes.0.backends.shadow".to_owned(),
+            json!({"release": {"v": "3"}}),
             false,
         ),
         (format!("{canary}.release.version"), json!(2), false),
@@ -247,6 +267,9 @@ fn schema_and_reader_agree() {
         (format!("{step}.weight"), json!(0.5), false),
         (format!("{step}.min_samples"), json!(-1), false),
         (format!("{step}.requires_approval"), json!("yes"), false),
+        (format!("{shadow}.shadow"), json!("1%"), true),
+        (format!("{shadow}.shadow"), json!(1), false),
+        (format!("{shadow}.weight"), json!("1%"), false),
         (format!("{step}.shadow"), json!("100%"), false),
         (format!("{rate}.max_increase"), json!("2pp"), true),
         (format!("{rate}.max_increase"), json!("2%"), false),

@@ -38,6 +38,7 @@ fn spec() -> RolloutSpec {
     });
     let at = |weight| Step {
         weight,
+        shadow: 0.0,
         min_duration: Duration::from_hours(1_000),
         min_samples: 0,
         max_duration: None,
@@ -46,6 +47,7 @@ fn spec() -> RolloutSpec {
         holdback: 0.0,
     };
     RolloutSpec {
+        mirror: None,
         name: "bench".to_owned(),
         baseline_digest: "old".to_owned(),
         canary_digest: "new".to_owned(),

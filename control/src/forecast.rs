@@ -21,6 +21,8 @@ use crate::rollout::{RolloutSpec, begin};
 const SIGMA: f64 = 0.5;
 /// Error rate of each proof.
 const PROOF_ALPHA: f64 = 0.05;
+/// Copies whose latency a shadow step waits for.
+const FEWEST_LATENCIES: f64 = 100.0;
 /// Canary requests without which no step is left.
 const FEWEST: f64 = 200.0;
 /// Canary requests without which no latency is judged.
@@ -48,7 +50,9 @@ pub struct Assumptions {
 pub struct StepForecast {
     /// The canary's share of the traffic.
     pub share: f64,
-    /// Canary requests in the step until it can be left, at the median.
+    /// In a shadow step: the share that is copied to it.
+    pub shadow: f64,
+    /// Canary requests (in a shadow step: copies) in the step until it can be left, at the median.
     pub canary_requests: f64,
     /// Seconds in the step, at the median; infinite: never.
     pub seconds: f64,
@@ -111,6 +115,7 @@ pub fn forecast(spec: &RolloutSpec, assumptions: &Assumptions) -> Vec<StepForeca
     if let Some(weight) = spec.manual_weight() {
         let step = Step {
             weight,
+            shadow: 0.0,
             min_duration: std::time::Duration::ZERO,
             min_samples: 0,
             max_duration: None,
@@ -127,7 +132,9 @@ pub fn forecast(spec: &RolloutSpec, assumptions: &Assumptions) -> Vec<StepForeca
             warmup_s,
         )];
     }
-    let factors = std::iter::once(FIRST_STEP).chain(std::iter::repeat(1.0));
+    let factors = std::iter::repeat_n(1.0, policy.shadow_steps)
+        .chain(std::iter::once(FIRST_STEP))
+        .chain(std::iter::repeat(1.0));
     spec.steps()
         .iter()
         .zip(factors)
@@ -144,6 +151,9 @@ fn foresee(
     assumptions: &Assumptions,
     warmup_s: f64,
 ) -> StepForecast {
+    if step.is_shadow() {
+        return copied(step, rules, assumptions, warmup_s);
+    }
     let holdback = step.bake.map_or(0.0, |_| step.holdback);
     let share = step.weight.min(1.0 - holdback);
     let rate = assumptions.requests_per_second * share;
@@ -199,6 +209,7 @@ fn foresee(
         .map_or(f64::INFINITY, |limit| limit.as_secs_f64());
     StepForecast {
         share,
+        shadow: 0.0,
         canary_requests,
         seconds,
         likely_seconds,
@@ -208,6 +219,35 @@ fn foresee(
             () => Ends::InTime,
         },
         guardrails,
+    }
+}
+
+/// A shadow step: it waits for copies, and for the latency of some of them, and proves nothing.
+fn copied(step: &Step, rules: &[Rule], assumptions: &Assumptions, warmup_s: f64) -> StepForecast {
+    let rate = assumptions.requests_per_second * step.shadow;
+    let wanted = step.min_samples.max(1) as f64;
+    let measured = if rules.iter().any(|rule| rule.metric == Metric::LatencyP95) {
+        warmup_s + wanted.min(FEWEST_LATENCIES) / rate
+    } else {
+        0.0
+    };
+    let dwell = step.min_duration.as_secs_f64();
+    let seconds = dwell.max(wanted / rate).max(measured);
+    let limit = step
+        .max_duration
+        .map_or(f64::INFINITY, |limit| limit.as_secs_f64());
+    StepForecast {
+        share: 0.0,
+        shadow: step.shadow,
+        canary_requests: seconds * rate,
+        seconds,
+        likely_seconds: seconds,
+        ends: if seconds > limit {
+            Ends::Late
+        } else {
+            Ends::InTime
+        },
+        guardrails: Vec::new(),
     }
 }
 

@@ -32,6 +32,7 @@ fn traffic() -> Traffic {
 fn at(weight: f64, seconds: u64) -> Step {
     Step {
         weight,
+        shadow: 0.0,
         min_duration: Duration::from_secs(seconds),
         min_samples: 0,
         max_duration: None,
@@ -62,6 +63,7 @@ fn guarded(steps: Vec<Step>, method: Method) -> RolloutSpec {
         }
     };
     RolloutSpec {
+        mirror: None,
         name: "digits".to_owned(),
         baseline_digest: "old".to_owned(),
         canary_digest: "new".to_owned(),

@@ -18,6 +18,7 @@ pub mod measure;
 mod observe;
 mod plane;
 pub mod route;
+mod shadow;
 mod socket;
 mod succession;
 mod tls;

@@ -24,6 +24,7 @@ use crate::listener::{self, Acceptor, BindError, Listener};
 use crate::measure::Measurements;
 use crate::observe::{Sampling, SpanLinks};
 use crate::route::Table;
+use crate::shadow::Memory;
 use crate::succession::Inheritance;
 use crate::tls::{Handshakes, Port};
 use crate::worker::{self, Desk};
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) ports: Box<[Port]>,
     /// With clients, on listeners with TLS.
     pub(crate) handshakes: Handshakes,
+    /// What copies of requests may hold.
+    pub(crate) copies: Arc<Memory>,
     /// Who collects spans of exchanges.
     pub(crate) span_links: OnceLock<Arc<dyn SpanLinks>>,
     measurements: Measurements,
@@ -118,6 +121,7 @@ impl DataPlane {
             gauges: Arc::new(Gauges::new(workers)),
             ports: config.listeners.iter().map(Port::new).collect(),
             handshakes: Handshakes::default(),
+            copies: Arc::default(),
             span_links: OnceLock::new(),
             measurements: Measurements::new(workers, bell),
         });

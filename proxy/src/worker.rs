@@ -22,6 +22,7 @@ use crate::gauge::{Gauges, Seat};
 use crate::identity::Identity;
 use crate::observe::{Arrival, SpanLinks};
 use crate::plane::{Phase, Rules, Shared, Signal};
+use crate::shadow::Mirror;
 use crate::upstream::Upstreams;
 
 /// How often idle upstream connections are looked at.
@@ -45,6 +46,8 @@ pub(crate) struct Desk {
     pub(crate) worker: usize,
     /// Connections to upstreams.
     pub(crate) upstreams: Upstreams,
+    /// Copies of requests.
+    pub(crate) mirror: Rc<Mirror>,
     /// Names and dice.
     pub(crate) identity: Identity,
     /// How often upstreams may be asked again.
@@ -94,6 +97,7 @@ impl Desk {
         Self {
             worker,
             upstreams: Upstreams::default(),
+            mirror: Rc::new(Mirror::new(Arc::clone(&shared.copies))),
             identity: Identity::default(),
             budgets: Budgets::default(),
             buffers: Buffers::default(),
@@ -181,6 +185,7 @@ impl Desk {
     fn refresh(&self) {
         if let Some(rules) = self.rules() {
             self.upstreams.retain(&rules.table);
+            self.mirror.retain(&rules.table);
         }
     }
 }
@@ -256,11 +261,18 @@ pub(crate) async fn run(
                 match phase {
                     _ if changed.is_err() => return,
                     Phase::Serving => desk.refresh(),
-                    Phase::Draining => desk.closing.begin(),
+                    Phase::Draining => {
+                        desk.closing.begin();
+                        desk.mirror.close();
+                    }
                     Phase::Stopped => return,
                 }
             }
-            _ = reap.tick() => desk.upstreams.reap(Instant::now()),
+            _ = reap.tick() => {
+                let now = Instant::now();
+                desk.upstreams.reap(now);
+                desk.mirror.reap(now);
+            }
         }
     }
 }

@@ -118,10 +118,16 @@ fn text(
         ("found by the end", Align::Right),
     ]);
     for (index, step) in steps.iter().enumerate() {
-        let mut place = [(index + 1).to_string(), percent(step.share)];
+        let (share, nothing) = if step.shadow > 0.0 {
+            let copies = format!("shadow {}", percent(step.shadow));
+            (copies, "copies, pair by pair")
+        } else {
+            (percent(step.share), "nothing to compare with")
+        };
+        let mut place = [(index + 1).to_string(), share];
         if step.guardrails.is_empty() {
             let [number, share] = place;
-            let nothing = "nothing to compare with".to_owned();
+            let nothing = nothing.to_owned();
             let rest: [String; 6] = Default::default();
             let [a, b, c, d, e, f] = rest;
             table.row([number, share, nothing, a, b, c, d, e, f]);
@@ -235,6 +241,7 @@ fn json(spec: &RolloutSpec, assumptions: &Assumptions, steps: &[StepForecast]) -
 pub(super) fn step(index: usize, step: &StepForecast) -> Value {
     json!({
         "share": step.share,
+        "shadow": step.shadow,
         "canary_requests": finite(step.canary_requests),
         "expected_s": finite(step.seconds),
         "likely_s": finite(step.likely_seconds),

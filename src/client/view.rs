@@ -44,6 +44,7 @@ pub(crate) struct Step {
     pub(crate) index: u64,
     pub(crate) of: u64,
     pub(crate) weight: f64,
+    pub(crate) shadow: f64,
     pub(crate) elapsed_s: f64,
 }
 
@@ -61,6 +62,53 @@ pub(crate) struct Weight {
 pub(crate) struct Arms {
     pub(crate) baseline: Arm,
     pub(crate) canary: Arm,
+    pub(crate) shadow: Shadow,
+}
+
+/// What copies of requests say.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Shadow {
+    #[serde(flatten)]
+    pub(crate) arm: Arm,
+    pub(crate) target: Option<String>,
+    pub(crate) share: f64,
+    pub(crate) offered: u64,
+    pub(crate) processed: Option<f64>,
+    pub(crate) pairs: Pairs,
+    pub(crate) agreement: Option<Agreement>,
+    pub(crate) latency_p95: Option<ShadowLatency>,
+    pub(crate) stopped: Option<String>,
+}
+
+/// Copies beside their originals.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Pairs {
+    pub(crate) both_ok: u64,
+    pub(crate) only_baseline_ok: u64,
+    pub(crate) only_shadow_ok: u64,
+    pub(crate) neither: u64,
+}
+
+/// How far copies and originals agree.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Agreement {
+    pub(crate) rate: f64,
+    pub(crate) interval: [f64; 2],
+    pub(crate) mcnemar_p: Option<f64>,
+    pub(crate) kappa: Option<f64>,
+}
+
+/// P95 of both sides, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct ShadowLatency {
+    pub(crate) baseline: Option<f64>,
+    pub(crate) shadow: Option<f64>,
+    pub(crate) limit: Option<f64>,
+    pub(crate) met: Option<bool>,
 }
 
 /// One arm's release and what it answered.

@@ -34,6 +34,7 @@ pub(crate) fn advise(fields: &Fields<'_>, config: &Config) {
             swallowed = Some(route);
         }
         arms(item, route);
+        copies(item, route);
         endpoints(item, route, config);
     }
 }
@@ -91,9 +92,35 @@ fn arms(item: &At<'_>, route: &Route) {
     }
 }
 
+/// Who gets copies.
+fn copies(item: &At<'_>, route: &Route) {
+    let Some(shadow) = &route.shadow else {
+        return;
+    };
+    if route.mirror.is_none() {
+        item.warn(
+            "a shadow backend without a mirror, which gets no copies",
+            "`mirror: {percent: 10%}` beside it",
+        );
+    }
+    let serves = |endpoint| {
+        std::iter::once(&route.baseline)
+            .chain(&route.canary)
+            .any(|backend| backend.endpoints.contains(endpoint))
+    };
+    if shadow.endpoints.iter().any(serves) {
+        item.warn(
+            "an endpoint that serves clients and gets copies too",
+            "endpoints of its own for the shadow backend",
+        );
+    }
+}
+
 /// A backend that is this proxy itself.
 fn endpoints(item: &At<'_>, route: &Route, config: &Config) {
-    let backends = std::iter::once(&route.baseline).chain(&route.canary);
+    let backends = std::iter::once(&route.baseline)
+        .chain(&route.canary)
+        .chain(&route.shadow);
     for endpoint in backends.flat_map(|backend| &backend.endpoints) {
         let own = |listener: &Listener| {
             let address = listener.address;

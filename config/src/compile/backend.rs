@@ -1,4 +1,4 @@
-//! The two arms: what runs there, and where it is reached.
+//! The two arms and the shadow: what runs there, and where it is reached.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use crate::tls::ClientTls;
 use crate::walk::{At, Fields, Keys};
 
 pub(crate) const BACKENDS_KEYS: Keys = Keys {
-    known: &["baseline", "canary"],
-    later: &["shadow"],
+    known: &["baseline", "canary", "shadow"],
+    later: &[],
 };
 pub(crate) const KEYS: Keys = Keys {
     known: &["release", "endpoints", "protocol", "tls"],
@@ -25,23 +25,32 @@ const ENDPOINTS: &str = "at least one endpoint such as \"http://127.0.0.1:9001\"
 /// Most endpoints of one backend.
 const MOST_ENDPOINTS: usize = 1000;
 
-/// Both arms; with a rollout both need a release, and there must be a canary.
-pub(crate) fn backends(
-    at: &At<'_>,
-    rollout: Option<&At<'_>>,
-) -> Option<(Backend, Option<Backend>)> {
+/// All backends of a route.
+pub(crate) struct Backends {
+    pub(crate) baseline: Backend,
+    pub(crate) canary: Option<Backend>,
+    pub(crate) shadow: Option<Backend>,
+}
+
+/// With a rollout both arms need a release, and there must be a canary.
+pub(crate) fn backends(at: &At<'_>, rollout: Option<&At<'_>>) -> Option<Backends> {
     let fields = at.fields(BACKENDS_KEYS)?;
     let arm = |at: &At<'_>| backend(at, rollout.is_some());
     let baseline = fields
         .require("baseline", "the release that serves today")
         .and_then(arm);
     let canary = fields.get("canary").map(arm);
+    let shadow = fields.get("shadow").map(|at| backend(at, false));
     if let (Some(rollout), None) = (rollout, &canary) {
         let expected = "`backends.canary` beside it: the release that is rolled out";
         rollout.refuse_key("a rollout without a canary", expected, None);
     }
-    // A canary that was refused was reported; the route is thrown away then.
-    Some((baseline?, canary.flatten()))
+    // What was refused was reported; the route is thrown away then.
+    Some(Backends {
+        baseline: baseline?,
+        canary: canary.flatten(),
+        shadow: shadow.flatten(),
+    })
 }
 
 fn backend(at: &At<'_>, in_rollout: bool) -> Option<Backend> {

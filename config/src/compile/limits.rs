@@ -83,7 +83,7 @@ fn bytes(fields: &Fields<'_>, name: &str, default: usize, least: u64, most: u64)
     })
 }
 
-fn size(at: &At<'_>, least: u64, most: u64) -> Option<u64> {
+pub(crate) fn size(at: &At<'_>, least: u64, most: u64) -> Option<u64> {
     let size = at.measured(units::parse_size)?;
     if (least..=most).contains(&size) {
         return Some(size);

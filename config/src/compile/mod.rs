@@ -10,6 +10,7 @@ pub(crate) mod backend;
 pub(crate) mod guardrail;
 pub(crate) mod limits;
 pub(crate) mod matcher;
+pub(crate) mod mirror;
 pub(crate) mod retries;
 pub(crate) mod rollout;
 pub(crate) mod route;

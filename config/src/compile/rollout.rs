@@ -17,11 +17,12 @@ pub(crate) const KEYS: Keys = Keys {
         "on_no_data",
         "on_sample_ratio_mismatch",
     ],
-    later: &["segments", "fallback", "mirror"],
+    later: &["segments", "fallback"],
 };
 pub(crate) const STEP_KEYS: Keys = Keys {
     known: &[
         "weight",
+        "shadow",
         "min_duration",
         "min_samples",
         "max_duration",
@@ -29,7 +30,7 @@ pub(crate) const STEP_KEYS: Keys = Keys {
         "bake",
         "holdback",
     ],
-    later: &["shadow"],
+    later: &[],
 };
 pub(crate) const ANALYSIS_KEYS: Keys = Keys {
     known: &["interval", "alpha", "method", "at_samples", "warmup"],
@@ -102,29 +103,74 @@ fn plan(fields: &Fields<'_>) -> Option<Plan> {
     }
 }
 
-/// Weights rise from step to step.
+/// Copies come before clients; the share of either rises from step to step.
 fn steps(at: &At<'_>) -> Option<Vec<Step>> {
     let items = at.items("at least one step such as {weight: 5%}", MOST_STEPS);
     let mut steps = Vec::with_capacity(items.len());
-    let mut reached = 0.0;
+    let (mut reached, mut copied) = (0.0, 0.0);
     for item in &items {
         let Some(fields) = item.fields(STEP_KEYS) else {
             continue;
         };
-        let shadow = item.has_key("shadow");
-        let weight = match fields.get("weight") {
-            None if shadow => None,
-            _ => fields
-                .require("weight", "the canary's share such as \"5%\"")
-                .and_then(|at| {
-                    let weight = step_weight(at, reached)?;
-                    reached = weight;
-                    Some(weight)
-                }),
-        };
+        if let Some(at) = fields.get("shadow") {
+            let shadow = shadow_share(&fields, at, copied, reached);
+            copied = shadow.unwrap_or(copied);
+            steps.push(Step {
+                weight: 0.0,
+                shadow: shadow.unwrap_or(1.0),
+                ..step(&fields, None)
+            });
+            continue;
+        }
+        let weight = fields
+            .require("weight", "the canary's share such as \"5%\"")
+            .and_then(|at| step_weight(at, reached));
+        reached = weight.unwrap_or(reached);
         steps.push(step(&fields, weight));
     }
+    if let (Some(last), Some(item)) = (steps.last(), items.last())
+        && last.is_shadow()
+        && steps.iter().all(Step::is_shadow)
+    {
+        item.refuse(
+            "a ramp of shadow steps only",
+            "a step with a weight after them",
+        );
+    }
     (!steps.is_empty()).then_some(steps)
+}
+
+/// The share that a shadow step copies; it has nothing of a step with clients.
+fn shadow_share(fields: &Fields<'_>, at: &At<'_>, copied: f64, reached: f64) -> Option<f64> {
+    for name in ["weight", "bake", "holdback"] {
+        if let Some(at) = fields.get(name) {
+            at.refuse_key(
+                &format!("`{name}` in a shadow step"),
+                "a step of its own: copies reach no client",
+                None,
+            );
+        }
+    }
+    if reached > 0.0 {
+        at.refuse_key(
+            "a shadow step after one with a weight",
+            "shadow steps first",
+            None,
+        );
+        return None;
+    }
+    let share = at.measured(units::parse_fraction)?;
+    if share <= copied {
+        at.unexpected(&match copied {
+            0.0 => "a percentage above 0%, at most 100%".to_owned(),
+            before => format!(
+                "more than the step before ({}): shares must rise",
+                units::format_percent(before)
+            ),
+        });
+        return None;
+    }
+    Some(share)
 }
 
 fn step_weight(at: &At<'_>, reached: f64) -> Option<f64> {
@@ -147,6 +193,7 @@ fn step_weight(at: &At<'_>, reached: f64) -> Option<f64> {
 fn step(fields: &Fields<'_>, weight: Option<f64>) -> Step {
     let step = Step {
         weight: weight.unwrap_or(1.0),
+        shadow: 0.0,
         min_duration: fields.or("min_duration", MIN_DURATION, |at| {
             at.measured(units::parse_duration)
         }),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{backend, matcher, retries, rollout, routing_key, secret};
+use super::{backend, matcher, mirror, retries, rollout, routing_key, secret};
 use crate::model::{Expose, KeyFallback, Route, Timeouts};
 use crate::walk::{At, Keys};
 
@@ -21,9 +21,10 @@ pub(crate) const KEYS: Keys = Keys {
         "fallback",
         "upgrade",
         "backends",
+        "mirror",
         "rollout",
     ],
-    later: &["mirror", "retry", "segments", "tls"],
+    later: &["retry", "segments", "tls"],
 };
 pub(crate) const TIMEOUT_KEYS: Keys = Keys {
     known: &["connect", "response", "idle", "total"],
@@ -74,10 +75,21 @@ pub(crate) fn route(at: &At<'_>, names: &mut BTreeSet<Arc<str>>) -> Option<Route
     let fallback = fields.or("fallback", false, |at| at.choice(&retries::FALLBACK));
     let upgrade = fields.or("upgrade", Vec::new(), retries::upgrade);
     let rollout_at = fields.get("rollout");
+    let backends_at = fields.get("backends").cloned();
     let backends = fields.require("backends", "a `baseline`, and perhaps a `canary`");
     let backends = backends.and_then(|at| backend::backends(at, rollout_at));
     let rollout = rollout_at.and_then(rollout::rollout);
-    let (baseline, canary) = backends?;
+    // By key: a backend that was refused is there all the same.
+    let has_target = backends_at.is_none_or(|at| at.has_key("shadow") || at.has_key("canary"));
+    let (mirror, copying) = match fields.get("mirror") {
+        Some(at) => mirror::mirror(at, has_target),
+        None => (None, mirror::default()),
+    };
+    let backend::Backends {
+        baseline,
+        canary,
+        shadow,
+    } = backends?;
     Some(Route {
         name: name?,
         matcher,
@@ -91,6 +103,9 @@ pub(crate) fn route(at: &At<'_>, names: &mut BTreeSet<Arc<str>>) -> Option<Route
         upgrade,
         baseline,
         canary,
+        shadow,
+        mirror,
+        copying,
         rollout,
     })
 }

@@ -16,7 +16,13 @@ pub(super) fn rollout() -> Value {
         rollout::KEYS,
         &[],
         [
-            ("steps", list("An automatic ramp; weights rise.", step())),
+            (
+                "steps",
+                list(
+                    "An automatic ramp: copies first if at all, then weights that rise.",
+                    step(),
+                ),
+            ),
             (
                 "weight",
                 percent("Edited by hand and reloaded; 0% to 100%."),
@@ -50,20 +56,26 @@ fn step() -> Value {
         duration("Not left before this has passed."),
         format_duration(rollout::MIN_DURATION),
     );
-    object(
-        "One step of the ramp.",
+    let schema = object(
+        "One step of the ramp: `weight`, or `shadow`.",
         rollout::STEP_KEYS,
-        &["weight"],
+        &[],
         [
             (
                 "weight",
                 percent("The canary's share; above 0%, at most 100%."),
             ),
+            (
+                "shadow",
+                percent(
+                    "Share of baseline's users whose requests are copied to the canary; above 0%, at most 100%.",
+                ),
+            ),
             ("min_duration", dwell),
             (
                 "min_samples",
                 count(
-                    "Not left before the canary answered this many requests in the step.",
+                    "Not left before the canary answered this many requests (in a shadow step: copies) in the step.",
                     rollout::MIN_SAMPLES,
                 ),
             ),
@@ -87,7 +99,9 @@ fn step() -> Value {
                 ),
             ),
         ],
-    )
+    );
+    let either = json!([{"required": ["weight"]}, {"required": ["shadow"]}]);
+    with("oneOf", schema, either)
 }
 
 fn guardrails() -> Value {

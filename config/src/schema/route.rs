@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{
-    choice, described, duration, list, object, one_of, pattern, percent, rollout, text, tls,
+    choice, described, duration, list, object, one_of, pattern, percent, rollout, size, text, tls,
     with_default,
 };
-use crate::compile::{backend, matcher, retries, route, routing_key};
-use crate::units::format_duration;
+use crate::compile::{backend, matcher, mirror, retries, route, routing_key};
+use crate::units::{format_duration, format_size};
 
 pub(super) fn route() -> Value {
     let fallbacks = route::FALLBACKS.map(|(name, _)| name);
@@ -48,6 +48,7 @@ pub(super) fn route() -> Value {
             ),
             ("upgrade", upgraded()),
             ("backends", backends()),
+            ("mirror", mirroring()),
             ("rollout", rollout::rollout()),
         ],
     )
@@ -187,12 +188,47 @@ fn upgraded() -> Value {
 
 fn backends() -> Value {
     object(
-        "The two arms.",
+        "The two arms, and who gets copies only.",
         backend::BACKENDS_KEYS,
         &["baseline"],
         [
             ("baseline", arm("The release that serves today.")),
             ("canary", arm("The release that has to earn its traffic.")),
+            ("shadow", arm("Gets copies of requests only (`mirror`).")),
+        ],
+    )
+}
+
+fn mirroring() -> Value {
+    let methods = list(
+        "Only these are copied; a method that changes something should not be among them.",
+        json!({"enum": mirror::METHODS}),
+    );
+    let in_flight = json!({
+        "description": "Copies under way at once, all workers together; more are dropped.",
+        "type": "integer", "minimum": 1, "maximum": mirror::MOST_IN_FLIGHT,
+    });
+    object(
+        "Standing copies of baseline's requests to `shadow`, else to the canary; the bounds hold for shadow steps too.",
+        mirror::KEYS,
+        &["percent"],
+        [
+            (
+                "percent",
+                percent("Share of the baseline's users whose requests are copied; 0% for none."),
+            ),
+            ("methods", with_default(methods, json!([mirror::METHOD]))),
+            (
+                "max_in_flight",
+                with_default(in_flight, mirror::MAX_IN_FLIGHT),
+            ),
+            (
+                "max_body",
+                with_default(
+                    size("A larger body is not copied; at most 16MiB."),
+                    format_size(mirror::MAX_BODY as u64),
+                ),
+            ),
         ],
     )
 }

@@ -30,6 +30,7 @@ use super::recent::Recent;
 use super::report::{ArmReport, Arms, LatencyReport, Report};
 use super::run::Run;
 use super::seen::Seen;
+use super::shadow::Shadows;
 use super::stage::Stage;
 use super::stored;
 
@@ -64,6 +65,8 @@ pub struct Evidence {
     /// What times to the first byte are ranked against, where a guardrail wants it.
     #[serde(with = "stored::optional_reference")]
     first_byte: Option<Arc<LatencyReference>>,
+    #[serde(default)]
+    pub(super) shadow: Shadows,
     #[serde(skip)]
     pub(super) forecast: Forecast,
 }
@@ -84,6 +87,7 @@ impl Evidence {
             largest: BTreeMap::new(),
             settled: BTreeMap::new(),
             first_byte: None,
+            shadow: Shadows::default(),
             forecast: Forecast::default(),
         }
     }
@@ -98,7 +102,8 @@ impl Evidence {
         }
         self.first_errors.absorb(ours.clone());
         self.seen.absorb(ours.clone());
-        self.recent.absorb(ours);
+        self.recent.absorb(ours.clone());
+        self.shadow.absorb(ours);
         self.run.absorb(&self.totals);
     }
 
@@ -170,6 +175,7 @@ impl Evidence {
     /// Reads off everything that a judgement is made of.
     fn receipt(&mut self, policy: &Policy, now_ms: u64) -> Receipt {
         self.freeze_first_byte(policy);
+        let shadow = self.shadow.facts(policy);
         let stages = self.facts(policy);
         let deff = slow_deff(&stages, &self.folded);
         let step = self.totals_since(policy.step_epoch);
@@ -214,6 +220,7 @@ impl Evidence {
                     LimitFacts::of(guardrail, &self.totals, deff, alpha)
                 })
                 .collect(),
+            shadow,
         }
     }
 

@@ -21,6 +21,7 @@ use super::report::{
     Alarm, AlarmKind, ArmReport, Breach, Recommendation, Report, Rule, SampleRatio,
 };
 use super::run::Standing;
+use super::shadow::ShadowFindings;
 use super::words::{counted, grouped};
 
 /// Canary requests in a step below which "most of them failed" is not worth an alarm.
@@ -64,8 +65,9 @@ impl Receipt {
             standing: self.standing,
             sample_ratio: self.seen.report(),
         };
+        let shadow = self.shadow.judge(policy, self.at_ms);
         Outcome {
-            report: look.report(),
+            report: look.report(shadow),
             guardrails,
         }
     }
@@ -83,16 +85,23 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn report(&self) -> Report {
+    fn report(&self, shadow: ShadowFindings) -> Report {
         let step = &self.receipt.step;
         let mostly_failing = 2 * step.canary.failures() > step.canary.requests;
-        let breaches: Vec<Breach> = [OnBreach::Rollback, OnBreach::Hold, OnBreach::Warn]
+        let mut breaches: Vec<Breach> = [OnBreach::Rollback, OnBreach::Hold, OnBreach::Warn]
             .into_iter()
             .filter_map(|level| self.breach(level))
             .collect();
-        let alarms = self.alarms(&breaches, &step.canary, mostly_failing);
+        // In a shadow step the arms have nothing to compare: the copies are the only breach.
+        breaches.extend(shadow.breach.clone());
+        let mut alarms = self.alarms(&breaches, &step.canary, mostly_failing);
+        alarms.extend(shadow.alarm());
         let step_up = self.may_step_up(&breaches);
-        let (recommendation, reason) = self.conclusion(breaches.first(), &alarms, step_up);
+        let (recommendation, mut reason) = self.conclusion(breaches.first(), &alarms, step_up);
+        let holds = alarms.iter().any(|alarm| alarm.holds);
+        if self.policy.shadow.in_step && breaches.is_empty() && !holds {
+            reason = shadow.words();
+        }
         Report {
             recommendation,
             reason,
@@ -108,6 +117,8 @@ impl Look<'_> {
             sample_ratio: self.sample_ratio,
             step_up,
             mostly_failing,
+            shadow: shadow.report,
+            shadow_judgement: shadow.judgement,
         }
     }
 

@@ -26,6 +26,7 @@ mod report;
 mod run;
 mod seen;
 mod sentences;
+mod shadow;
 mod slots;
 mod stage;
 pub(crate) mod stored;
@@ -39,6 +40,9 @@ pub use report::{
     Alarm, AlarmKind, ArmReport, Arms, Breach, ChiSquared, Classic, ClassicRanks, ClassicZ,
     GuardrailReport, Judgement, LatencyReport, Proof, Recommendation, Report, Rule, SampleRatio,
     Samples, Verdict,
+};
+pub use shadow::{
+    Agreement, PairCounts, ShadowJudgement, ShadowLatency, ShadowPolicy, ShadowRates, ShadowReport,
 };
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serin_config::model::{Analysis, Guardrail, Margin, Method, Metric, OnBreach};
 
+use super::shadow::ShadowPolicy;
+
 /// The α that the shares below are written for.
 const REFERENCE_ALPHA: f64 = 0.05;
 
@@ -39,6 +41,12 @@ pub struct Policy {
     pub overdue: bool,
     /// Values in the frozen latency reference, once there is one: the scale of ridits.
     pub reference_total: Option<u64>,
+    /// Shadow steps at the plan's beginning: the first step with clients comes after them.
+    #[serde(default)]
+    pub shadow_steps: usize,
+    /// Where copies go.
+    #[serde(default)]
+    pub shadow: ShadowPolicy,
 }
 
 impl Policy {
@@ -80,6 +88,13 @@ impl Policy {
         0.005 * self.scale()
     }
 
+    /// The share of α for copies that fail more often than their originals. It stands beside the others, not
+    /// among them: what it guards is met by no client.
+    #[must_use]
+    pub fn shadow_share(&self) -> f64 {
+        0.005 * self.scale()
+    }
+
     fn scale(&self) -> f64 {
         self.analysis.alpha / REFERENCE_ALPHA
     }
@@ -109,11 +124,15 @@ impl Policy {
             .over(baseline)
     }
 
-    /// By how many times a guardrail's margin "not worse" has to be proven: leaving the first step, with its
+    /// By how many times a guardrail's margin "not worse" has to be proven: leaving the first step with clients, with its
     /// few requests, twice.
     #[must_use]
     pub fn proof_factor(&self) -> f64 {
-        if self.step == Some(0) { 2.0 } else { 1.0 }
+        if self.step == Some(self.shadow_steps) {
+            2.0
+        } else {
+            1.0
+        }
     }
 
     /// Everybody gets the canary: there is nobody left to compare it with, and no proof to wait for.

@@ -22,13 +22,14 @@ use super::recent::GenerationFacts;
 use super::report::Arms;
 use super::run::Standing;
 use super::seen::SeenFacts;
+use super::shadow::ShadowFacts;
 use super::stored;
 
 /// Of the receipt's form and of the formulas behind it.
 const FORMAT: u32 = 1;
 
 /// The formulas by which a receipt of this format is judged, by the names that the documentation uses.
-pub const FORMULAS: [&str; 10] = [
+pub const FORMULAS: [&str; 11] = [
     "rates: one-sided normal mixture on cluster-robust information, stages by inverse variance",
     "first errors: one-sided beta mixture on each stage's canary share",
     "error_rate: mean of first errors and rates",
@@ -38,6 +39,7 @@ pub const FORMULAS: [&str; 10] = [
     "recent break: first errors in generations of 1, 10 and 60 minutes, union bound 1/(j(j+1))",
     "own previous stage: one-sided normal mixture, averaged with first errors above half the users",
     "sample ratio: Dirichlet-multinomial, concentration 100",
+    "copies: first lone failure of each user bucket, one-sided beta mixture on a share of one half",
     "classic: pooled two-proportion z with Newcombe's interval, Mann-Whitney with tie and continuity correction",
 ];
 
@@ -72,6 +74,9 @@ pub struct Receipt {
     /// Of the whole response, and of the time to the first byte.
     pub(super) ranks: [Option<RankSumFacts>; 2],
     pub(super) limits: Vec<LimitFacts>,
+    /// Of copies.
+    #[serde(default)]
+    pub(super) shadow: ShadowFacts,
 }
 
 /// What all receipts of this program have in common.

@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use serin_config::model::{Metric, OnBreach};
 
+use super::shadow::{ShadowJudgement, ShadowReport};
+
 /// Everything one look at the evidence found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -31,6 +33,12 @@ pub struct Report {
     pub step_up: bool,
     /// More than half of the canary's requests in this step failed: no step-up, however bad baseline is.
     pub mostly_failing: bool,
+    /// What copies say; none where nothing is copied.
+    #[serde(default)]
+    pub shadow: Option<ShadowReport>,
+    /// What the state machine needs of them.
+    #[serde(default)]
+    pub shadow_judgement: ShadowJudgement,
 }
 
 impl Report {
@@ -53,6 +61,7 @@ impl Report {
                 .iter()
                 .any(|alarm| alarm.kind == AlarmKind::StepStuck),
             mostly_failing: self.mostly_failing,
+            shadow: self.shadow_judgement.clone(),
         }
     }
 }
@@ -78,6 +87,9 @@ pub struct Judgement {
     pub overdue: bool,
     /// More than half of them failed.
     pub mostly_failing: bool,
+    /// What copies say.
+    #[serde(default)]
+    pub shadow: ShadowJudgement,
 }
 
 /// What should be done.
@@ -108,6 +120,10 @@ pub enum Rule {
     Guardrail,
     /// Users do not arrive in the declared proportion.
     SampleRatioMismatch,
+    /// No success in a row of copies whose originals succeeded.
+    ShadowDown,
+    /// Copies fail more often than their originals.
+    Shadow,
 }
 
 impl Rule {
@@ -121,6 +137,8 @@ impl Rule {
             Self::AbsoluteLimit => "absolute_limit",
             Self::Guardrail => "guardrail",
             Self::SampleRatioMismatch => "sample_ratio_mismatch",
+            Self::ShadowDown => "shadow_down",
+            Self::Shadow => "shadow",
         }
     }
 }
@@ -187,6 +205,8 @@ pub enum AlarmKind {
     SampleRatioMismatch,
     /// The step did not pass within its `max_duration`.
     StepStuck,
+    /// A standing mirror's copies broke a rule.
+    ShadowBreach,
 }
 
 impl AlarmKind {
@@ -200,6 +220,7 @@ impl AlarmKind {
             Self::MostlyFailing => "mostly_failing",
             Self::SampleRatioMismatch => "sample_ratio_mismatch",
             Self::StepStuck => "step_stuck",
+            Self::ShadowBreach => "shadow_breach",
         }
     }
 }

@@ -19,7 +19,7 @@ impl Look<'_> {
             (_, metric) => self.words_of_latency(metric),
         };
         let name = match breach.rule {
-            Rule::Guardrail => breach.metric.name().to_owned(),
+            Rule::Guardrail | Rule::Shadow | Rule::ShadowDown => breach.metric.name().to_owned(),
             Rule::AbsoluteLimit => format!("{} over its max", breach.metric.name()),
             rule @ (Rule::CanaryDown
             | Rule::Catastrophe

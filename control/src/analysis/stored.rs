@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serin_stats::histogram::{BINS, Histogram};
+use serin_stats::shadow::ShadowCounts;
 use serin_stats::snapshot::{ArmCounts, Buckets, LatencyCounts, PerArm, USER_BUCKETS};
 use serin_stats::split::LatencyReference;
 
@@ -162,6 +163,101 @@ pub(in crate::analysis) mod totals {
     ) -> Result<BothTotals, D::Error> {
         let [baseline, canary] = <[Totals; 2]>::deserialize(deserializer)?;
         Ok(PerArm { baseline, canary })
+    }
+}
+
+/// The counts of copies, by epoch.
+pub(in crate::analysis) mod shadow_epochs {
+    use std::collections::BTreeMap;
+
+    use super::{Deserialize, Deserializer, Serialize, Serializer, ShadowCounts, ShadowForm};
+    use serde::de::Error as _;
+
+    pub(in crate::analysis) fn serialize<S: Serializer>(
+        epochs: &BTreeMap<u64, ShadowCounts>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let forms = epochs.iter();
+        let forms = forms.map(|(epoch, counts)| (*epoch, ShadowForm::from(counts)));
+        forms.collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(in crate::analysis) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<u64, ShadowCounts>, D::Error> {
+        let forms = Vec::<(u64, ShadowForm)>::deserialize(deserializer)?.into_iter();
+        forms
+            .map(|(epoch, form)| Ok((epoch, form.try_into().map_err(D::Error::custom)?)))
+            .collect()
+    }
+}
+
+/// The counts of copies.
+pub(in crate::analysis) mod shadow_counts {
+    use super::{Deserialize, Deserializer, Serialize, Serializer, ShadowCounts, ShadowForm};
+    use serde::de::Error as _;
+
+    pub(in crate::analysis) fn serialize<S: Serializer>(
+        counts: &ShadowCounts,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        ShadowForm::from(counts).serialize(serializer)
+    }
+
+    pub(in crate::analysis) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<ShadowCounts, D::Error> {
+        let form = ShadowForm::deserialize(deserializer)?;
+        form.try_into().map_err(D::Error::custom)
+    }
+}
+
+/// One target's counts, written down. A result that is new since then counts none.
+#[derive(Serialize, Deserialize)]
+struct ShadowForm {
+    results: Sparse,
+    paired: Sparse,
+    only_shadow_failed: Sparse,
+    only_baseline_failed: Sparse,
+    both_failed: u64,
+    latency: Sparse,
+    baseline_latency: Sparse,
+}
+
+impl From<&ShadowCounts> for ShadowForm {
+    fn from(counts: &ShadowCounts) -> Self {
+        Self {
+            results: sparse(&counts.results),
+            paired: sparse(&counts.paired.0),
+            only_shadow_failed: sparse(&counts.only_shadow_failed.0),
+            only_baseline_failed: sparse(&counts.only_baseline_failed.0),
+            both_failed: counts.both_failed,
+            latency: sparse(counts.latency.counts()),
+            baseline_latency: sparse(counts.baseline_latency.counts()),
+        }
+    }
+}
+
+impl TryFrom<ShadowForm> for ShadowCounts {
+    type Error = String;
+
+    fn try_from(form: ShadowForm) -> Result<Self, String> {
+        let buckets = |entries: Sparse| dense(&entries, USER_BUCKETS).map(Buckets);
+        let histogram = |entries: Sparse| dense(&entries, BINS).map(Histogram::from_counts);
+        let mut counts = Self {
+            paired: buckets(form.paired)?,
+            only_shadow_failed: buckets(form.only_shadow_failed)?,
+            only_baseline_failed: buckets(form.only_baseline_failed)?,
+            both_failed: form.both_failed,
+            latency: histogram(form.latency)?,
+            baseline_latency: histogram(form.baseline_latency)?,
+            ..Self::default()
+        };
+        let results = dense(&form.results, counts.results.len())?;
+        for (count, result) in counts.results.iter_mut().zip(results) {
+            *count = result;
+        }
+        Ok(counts)
     }
 }
 

@@ -100,11 +100,13 @@ fn policy(guardrails: Vec<Guardrail>) -> Policy {
         step_epoch: 1,
         step: Some(1),
         steps: 3,
+        shadow_steps: 0,
         share: 0.05,
         step_min_samples: 0,
         dwell_left_ms: 0,
         overdue: false,
         reference_total: None,
+        shadow: crate::analysis::ShadowPolicy::default(),
     }
 }
 

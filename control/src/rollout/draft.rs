@@ -59,18 +59,37 @@ impl<'a> Draft<'a> {
         self.next.epoch = self.from.epoch.saturating_add(1);
     }
 
-    /// Puts a weight in force; the canary warms up when its share rises.
+    /// Puts a weight in force, and ends a shadow step's copies.
     pub(super) fn set_weight(&mut self, weight: f64, holdback: f64) {
-        let before = self.next.share();
+        self.set_shares(weight, holdback, 0.0);
+    }
+
+    /// Puts shares in force; the canary warms up when it gets more.
+    fn set_shares(&mut self, weight: f64, holdback: f64, shadow: f64) {
+        let before = (self.next.share(), self.next.shadow);
         self.next.weight = weight;
         self.next.holdback = holdback;
-        let after = self.next.share();
-        if after > before {
+        self.next.shadow = shadow;
+        let after = (self.next.share(), self.next.shadow);
+        if after.0 > before.0 || after.1 > before.1 {
             self.next.latency_from_ms = self.now_ms.saturating_add(self.next.spec.warmup_ms());
         }
-        if after.to_bits() != before.to_bits() {
+        if after != before {
             self.enter_epoch();
         }
+    }
+
+    /// The standing mirror's copies broke a rule: none are made any more.
+    pub(super) fn stop_mirror(&mut self, why: String) {
+        self.next.mirror_stopped = Some(why);
+        self.enter_epoch();
+    }
+
+    /// Another standing mirror: what was said of the former one is forgotten.
+    pub(super) fn renew_mirror(&mut self) {
+        self.next.mirror_stopped = None;
+        self.enter_epoch();
+        self.next.mirror_epoch = self.next.epoch;
     }
 
     /// Starts this step's clock and counts anew, at the weight in force.
@@ -87,7 +106,7 @@ impl<'a> Draft<'a> {
             return;
         };
         self.next.paused = None;
-        self.set_weight(step.weight, holdback(&step));
+        self.set_shares(step.weight, holdback(&step), step.shadow);
         self.restart_step(index);
         self.enter_phase(phase_in(&step), reason);
     }
@@ -126,13 +145,17 @@ impl<'a> Draft<'a> {
             self.next.latches.remove(&oldest);
         }
         self.enter_phase(phase, reason);
+        if self.next.mirrors() != self.from.mirrors() {
+            self.enter_epoch();
+        }
     }
 
     /// The transition, with its actions in the order in which they must happen.
     pub(super) fn finish(self) -> Transition {
         let Self { from, next, .. } = &self;
         let mut actions = Vec::new();
-        let lowers = next.share() < from.share() || next.share() <= 0.0;
+        let copies_more = next.shadow > from.shadow || next.mirrors() && !from.mirrors();
+        let lowers = next.share() < from.share() || next.share() <= 0.0 && !copies_more;
         if next.epoch != from.epoch && lowers {
             actions.extend([Action::Install, Action::Record]);
         } else if next.epoch != from.epoch {

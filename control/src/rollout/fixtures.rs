@@ -11,7 +11,7 @@ use serin_stats::histogram::Histogram;
 use serin_stats::split::LatencyReference;
 
 use super::{Action, Command, Event, RolloutSpec, State, Transition, Verb, begin, step};
-use crate::analysis::{Breach, Judgement, Recommendation, Rule};
+use crate::analysis::{Breach, Judgement, Recommendation, Rule, ShadowJudgement};
 
 pub(super) const SECOND: u64 = 1_000;
 pub(super) const MINUTE: u64 = 60 * SECOND;
@@ -20,6 +20,7 @@ pub(super) const MINUTE: u64 = 60 * SECOND;
 pub(crate) fn at(weight: f64) -> Step {
     Step {
         weight,
+        shadow: 0.0,
         min_duration: Duration::from_mins(1),
         min_samples: 0,
         max_duration: None,
@@ -27,6 +28,11 @@ pub(crate) fn at(weight: f64) -> Step {
         bake: None,
         holdback: 0.0,
     }
+}
+
+/// A step that copies this share of the requests.
+pub(super) fn copying(shadow: f64) -> Step {
+    Step { shadow, ..at(0.0) }
 }
 
 /// A step that wants a person's word.
@@ -73,6 +79,7 @@ pub(super) fn spec(plan: Plan) -> RolloutSpec {
             on_breach: OnBreach::Rollback,
             on_sample_ratio_mismatch: OnBreach::Hold,
         },
+        mirror: None,
     }
 }
 
@@ -141,6 +148,10 @@ pub(super) fn fine(step_canary_requests: u64) -> Judgement {
         step_canary_requests,
         overdue: false,
         mostly_failing: false,
+        shadow: ShadowJudgement {
+            step_pairs: step_canary_requests,
+            ..ShadowJudgement::default()
+        },
     }
 }
 

@@ -17,7 +17,7 @@ pub mod table;
 mod transition;
 
 pub use event::{Action, Command, Event, Refused, Transition, Verb};
-pub use spec::RolloutSpec;
+pub use spec::{MirrorSpec, RolloutSpec};
 pub use state::{Latch, Override, Phase, State};
 pub use transition::{begin, step};
 
@@ -25,5 +25,7 @@ pub use transition::{begin, step};
 pub(crate) mod fixtures;
 #[cfg(test)]
 mod semantics_tests;
+#[cfg(test)]
+mod shadow_tests;
 #[cfg(test)]
 mod table_tests;

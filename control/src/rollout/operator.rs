@@ -40,7 +40,9 @@ pub(super) fn commanded(
         Verb::Approve => enter_next(&mut draft, &said(command, "approved")),
     }
     let unlatches = state.phase.is_latched() && !draft.next.phase.is_latched();
-    if state.journal_failing && (unlatches || draft.next.share() > state.share()) {
+    if state.journal_failing
+        && (unlatches || draft.next.share() > state.share() || draft.next.shadow > state.shadow)
+    {
         return Err(refuse(FROZEN));
     }
     Ok(draft.finish())

@@ -5,7 +5,7 @@
 //! canary's requests in it failed. A step that ends without evidence holds: it neither passes nor fails. After
 //! `max_duration` it holds until a person says how to go on.
 
-use serin_config::model::OnBreach;
+use serin_config::model::{OnBreach, Step};
 use serin_stats::split::LatencyReference;
 
 use super::draft::Draft;
@@ -32,9 +32,10 @@ pub(super) enum Next {
 pub(super) fn next(state: &State) -> Next {
     let steps = state.spec.steps();
     let below = |index: usize| {
-        steps
-            .get(index)
-            .is_some_and(|step| state.weight < step.weight - SAME_WEIGHT)
+        steps.get(index).is_some_and(|step| {
+            let copies_less = state.weight <= 0.0 && state.shadow < step.shadow - SAME_WEIGHT;
+            state.weight < step.weight - SAME_WEIGHT || copies_less
+        })
     };
     if below(state.step) {
         Next::Step(state.step)
@@ -98,7 +99,7 @@ pub(super) fn follow_manual_weight(draft: &mut Draft<'_>) {
         draft.next.reason = FROZEN.to_owned();
         return;
     }
-    if (weight - draft.next.weight).abs() > SAME_WEIGHT {
+    if (weight - draft.next.weight).abs() > SAME_WEIGHT || draft.next.shadow > 0.0 {
         draft.set_weight(weight, 0.0);
         draft.restart_step(0);
     }
@@ -158,7 +159,14 @@ pub(super) fn judged(state: &State, judgement: &Judgement, now_ms: u64) -> Trans
         draft.latch(Phase::RolledBack, reason, Some(breach.clone()));
         return draft.finish();
     }
+    if let Some(breach) = &judgement.shadow.mirror_breach
+        && breach.on_breach != OnBreach::Warn
+        && state.mirrors()
+    {
+        draft.stop_mirror(breach.sentence.clone());
+    }
     match state.phase {
+        Phase::Pending if draft.next.epoch != state.epoch => draft.tick_now(),
         Phase::Pending => return tick(&draft.next, now_ms),
         Phase::Progressing if state.spec.manual_weight().is_some() => {
             draft.next.reason.clone_from(&judgement.reason);
@@ -173,19 +181,30 @@ pub(super) fn judged(state: &State, judgement: &Judgement, now_ms: u64) -> Trans
     draft.finish()
 }
 
-/// Whether clients can be hurt by the canary, and whether there is anybody to compare them with: at 100 %
-/// without holdback a finished rollout has no baseline any more.
+/// Whether the canary is asked at all, and whether there is anybody to compare it with: at 100 % without
+/// holdback a finished rollout has no baseline any more.
 fn is_exposed(state: &State) -> bool {
-    state.weight > 0.0 && (state.phase != Phase::Healthy || state.share() < 1.0)
+    state.shadow > 0.0
+        || state.weight > 0.0 && (state.phase != Phase::Healthy || state.share() < 1.0)
 }
 
 fn passed(state: &State, judgement: &Judgement) -> String {
+    let step = state.spec.steps().get(state.step);
+    let (seen, what) = step.map_or((0, ""), |step| seen(step, judgement));
     format!(
-        "{} passed after {} canary requests: {}",
+        "{} passed after {seen} {what}: {}",
         ordinal(state, state.step),
-        judgement.step_canary_requests,
         judgement.reason
     )
+}
+
+/// What a step's `min_samples` counts.
+fn seen(step: &Step, judgement: &Judgement) -> (u64, &'static str) {
+    if step.is_shadow() {
+        (judgement.shadow.step_pairs, "copies compared")
+    } else {
+        (judgement.step_canary_requests, "canary requests")
+    }
 }
 
 /// Why the present step cannot be left yet.
@@ -209,13 +228,15 @@ fn blocked(state: &State, judgement: &Judgement, now_ms: u64) -> Option<String> 
         ));
     }
     let wanted = step.min_samples.max(1);
-    if judgement.step_canary_requests < wanted {
-        return Some(format!(
-            "{} of {wanted} canary requests in this step",
-            judgement.step_canary_requests
-        ));
+    let (seen, what) = seen(step, judgement);
+    if seen < wanted {
+        return Some(format!("{seen} of {wanted} {what} in this step"));
     }
-    if !judgement.step_up {
+    if step.is_shadow() {
+        if let Some(gate) = &judgement.shadow.gate {
+            return Some(gate.clone());
+        }
+    } else if !judgement.step_up {
         return Some(judgement.reason.clone());
     }
     state.journal_failing.then(|| FROZEN.to_owned())

@@ -6,6 +6,8 @@
 //! the position becomes the first step that has at least it. Only a weight that is set by hand moves at
 //! once, and never one that the control loop lowered.
 
+use serin_config::model::Step;
+
 use super::draft::{Draft, phase_in};
 use super::ramp::{follow_manual_weight, position};
 use super::{Override, Phase, RolloutSpec, State, Transition};
@@ -25,6 +27,9 @@ pub(super) fn configured(state: &State, spec: &RolloutSpec, now_ms: u64) -> Tran
     draft.next.step = state.step.min(spec.steps().len().saturating_sub(1));
     if spec.baseline_digest != state.spec.baseline_digest && !state.phase.is_latched() {
         renew_evidence(&mut draft);
+    }
+    if spec.mirror != state.spec.mirror {
+        draft.renew_mirror();
     }
     if spec.rollout.plan != state.spec.rollout.plan && !state.phase.is_latched() {
         replan(&mut draft, state);
@@ -49,11 +54,8 @@ fn replan(draft: &mut Draft<'_>, state: &State) {
     if matches!(draft.next.paused, Some(Override::Weight(_))) {
         draft.next.paused = None;
     }
-    if state.weight <= 0.0 && draft.next.paused.is_none() {
-        draft.next.step = 0;
-        draft.enter_phase(Phase::Pending, "the plan was edited before it began");
-        draft.tick_now();
-        return;
+    if state.weight <= 0.0 {
+        return replan_before_clients(draft, state);
     }
     let index = position(&draft.next, state.weight);
     let Some(step) = draft.next.spec.steps().get(index).cloned() else {
@@ -72,5 +74,34 @@ fn replan(draft: &mut Draft<'_>, state: &State) {
         None if state.phase == Phase::Healthy && at_top => {}
         None if at_top => draft.enter_phase(phase_in(&step), "the plan was edited"),
         None => draft.enter_phase(Phase::Progressing, "the plan was edited"),
+    }
+}
+
+/// No client has met the canary yet. A shadow step that copies as much as before goes on; otherwise the edited
+/// plan begins anew.
+fn replan_before_clients(draft: &mut Draft<'_>, state: &State) {
+    let copies_as_much = |step: &Step| step.shadow.to_bits() == state.shadow.to_bits();
+    let same = draft
+        .next
+        .spec
+        .steps()
+        .iter()
+        .position(|step| step.is_shadow() && copies_as_much(step));
+    if let Some(index) = same {
+        draft.next.step = index;
+    } else {
+        draft.set_weight(0.0, 0.0);
+        draft.next.step = 0;
+    }
+    let phase = match same {
+        Some(_) => Phase::Progressing,
+        None => Phase::Pending,
+    };
+    match draft.next.paused {
+        Some(_) => draft.next.paused = Some(Override::Pause(phase)),
+        None => {
+            draft.enter_phase(phase, "the plan was edited before clients met the canary");
+            draft.tick_now();
+        }
     }
 }

@@ -14,6 +14,20 @@ pub struct RolloutSpec {
     pub canary_digest: String,
     /// Plan, guardrails, analysis.
     pub rollout: Rollout,
+    /// The standing mirror.
+    #[serde(default)]
+    pub mirror: Option<MirrorSpec>,
+}
+
+/// A standing mirror as the config has it now: another one is judged anew.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MirrorSpec {
+    /// Share of baseline's requests that are copied.
+    pub share: f64,
+    /// The copies go to a backend of their own, not to the canary.
+    pub has_backend: bool,
+    /// Identity of the release there, if it was given one.
+    pub digest: Option<String>,
 }
 
 impl RolloutSpec {
@@ -31,6 +45,11 @@ impl RolloutSpec {
             baseline_digest: digest(&route.baseline)?,
             canary_digest: digest(route.canary.as_ref()?)?,
             rollout: route.rollout.clone()?,
+            mirror: route.mirror.map(|mirror| MirrorSpec {
+                share: mirror.share,
+                has_backend: route.shadow.is_some(),
+                digest: route.shadow.as_ref().and_then(digest),
+            }),
         })
     }
 

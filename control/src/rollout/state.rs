@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serin_stats::split::{LatencyReference, Split};
 
-use super::{RolloutSpec, ramp};
-use crate::analysis::{Breach, Policy, stored};
+use super::{MirrorSpec, RolloutSpec, ramp};
+use crate::analysis::{Breach, Policy, ShadowPolicy, stored};
 
 /// Where a rollout stands, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -109,6 +109,15 @@ pub struct State {
     pub weight: f64,
     /// Users kept on the old release while baking.
     pub holdback: f64,
+    /// Share of baseline's requests that are copied to the canary: a shadow step's.
+    #[serde(default)]
+    pub shadow: f64,
+    /// Why the standing mirror was stopped, if it was.
+    #[serde(default)]
+    pub mirror_stopped: Option<String>,
+    /// The first epoch of the present standing mirror.
+    #[serde(default)]
+    pub mirror_epoch: u64,
     /// Of the split in force; ascends for ever.
     pub epoch: u64,
     /// Measurements of older epochs belong to an earlier rollout.
@@ -150,7 +159,16 @@ impl State {
             share: self.share(),
             latency_from_ms: self.latency_from_ms,
             reference: self.reference.clone(),
+            shadow: self.shadow,
+            mirror: self.mirrors(),
         }
+    }
+
+    /// Whether the standing mirror may copy: not after a breach, and not to a canary that was taken back.
+    #[must_use]
+    pub fn mirrors(&self) -> bool {
+        let has_backend = |mirror: &MirrorSpec| mirror.has_backend || !self.phase.is_latched();
+        self.spec.mirror.as_ref().is_some_and(has_backend) && self.mirror_stopped.is_none()
     }
 
     /// The canary's share of the key space in force: min(weight, 1 − holdback).
@@ -236,6 +254,22 @@ impl State {
             dwell_left_ms: ramp::step_dwell_left(self, now_ms),
             overdue: ramp::step_overdue(self, now_ms),
             reference_total: self.reference.as_ref().map(|reference| reference.total()),
+            shadow_steps: self
+                .spec
+                .steps()
+                .iter()
+                .take_while(|step| step.is_shadow())
+                .count(),
+            shadow: ShadowPolicy {
+                in_step: self.shadow > 0.0,
+                is_mirrored: self.spec.mirror.is_some(),
+                has_backend: self
+                    .spec
+                    .mirror
+                    .as_ref()
+                    .is_some_and(|mirror| mirror.has_backend),
+                mirror_epoch: self.mirror_epoch,
+            },
         }
     }
 }

@@ -112,7 +112,7 @@ const ROWS: [Row; 21] = [
         "reload, steps edited",
         [
             Stays,
-            To(&[Progressing, Baking]),
+            To(&[Pending, Progressing, Baking]),
             To(&[Pending, Progressing, Paused, Baking]),
             To(&[Pending, Progressing]),
             To(&[Progressing, Baking]),

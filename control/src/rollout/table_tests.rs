@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serin_config::model::OnBreach;
 
 use super::fixtures::{
-    MINUTE, approved, at, bake, broken, configured, fine, judged, manual, ramp, reference, started,
-    steps, then, verb,
+    MINUTE, approved, at, bake, broken, configured, copying, fine, judged, manual, ramp, reference,
+    started, steps, then, verb,
 };
 use super::table::{Cell, EventKind, cell, kinds, markdown};
 use super::{Event, Phase, State, Verb, step};
@@ -24,6 +24,7 @@ fn states(phase: Phase) -> Vec<State> {
     let waiting_for_the_first = started(steps(&[approved(0.05), bake()]), 0);
     let baking = started(steps(&[bake()]), 0);
     let short = started(steps(&[at(0.25)]), 0);
+    let copied = started(steps(&[copying(1.0), approved(0.25), bake()]), 0);
     match phase {
         Phase::Pending => {
             // Not ticked yet.
@@ -46,6 +47,8 @@ fn states(phase: Phase) -> Vec<State> {
                 at_the_top,
                 short,
                 started(manual(0.3), 0),
+                copied,
+                started(steps(&[copying(0.1), copying(1.0), at(1.0)]), 0),
             ]
         }
         Phase::Paused => vec![
@@ -61,6 +64,8 @@ fn states(phase: Phase) -> Vec<State> {
             at_weight(&started(manual(0.3), 0), 0.1),
             at_weight(&started(manual(0.0), 0), 0.1),
             at_weight(&started(manual(1.0), 0), 0.1),
+            then(&copied, &verb(Verb::Pause), 1),
+            at_weight(&copied, 0.0),
             then(
                 &super::begin(ramp(), 0, BTreeMap::new(), 0).state,
                 &verb(Verb::Pause),
@@ -79,7 +84,8 @@ fn states(phase: Phase) -> Vec<State> {
                 0,
             );
             let before_the_top = then(&before_the_top, &judged(fine(9)), 2 * MINUTE);
-            vec![waiting, waiting_for_the_first, before_the_top]
+            let copying = then(&copied, &judged(fine(9)), 2 * MINUTE);
+            vec![waiting, waiting_for_the_first, before_the_top, copying]
         }
         Phase::Baking => vec![baking],
         Phase::Healthy => vec![
@@ -113,6 +119,7 @@ fn events(kind: EventKind, state: &State) -> Vec<Event> {
             steps(&[at(0.1), at(0.2)]),
             steps(&[at(0.1), at(0.6), at(1.0)]),
             steps(&[approved(0.01), at(0.02), bake()]),
+            steps(&[copying(1.0), at(0.2), bake()]),
         ]
         .iter()
         .map(with_plan)
@@ -144,7 +151,9 @@ fn events(kind: EventKind, state: &State) -> Vec<Event> {
             judged(broken(OnBreach::Hold)),
         ],
         EventKind::Passed => vec![judged(fine(1_000)), judged(broken(OnBreach::Warn))],
-        EventKind::Breached if state.weight > 0.0 || state.phase == Phase::Pending => {
+        EventKind::Breached
+            if state.weight > 0.0 || state.shadow > 0.0 || state.phase == Phase::Pending =>
+        {
             vec![judged(broken(OnBreach::Rollback))]
         }
         EventKind::Breached => vec![],

@@ -86,6 +86,7 @@ fn hold_latched(state: &mut State, now_ms: u64) {
         state.phase_since_ms = now_ms;
         state.weight = 0.0;
         state.holdback = 0.0;
+        state.shadow = 0.0;
         state.paused = None;
         state.hold = None;
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use serin_config::model::{Backend, Route};
+use serin_stats::shadow::Target;
 
 use super::control::Control;
 use super::stamp::rfc3339;
@@ -41,7 +42,7 @@ impl Control {
             "arms": {
                 "baseline": arm(Some(&route.baseline), &arms.baseline),
                 "canary": arm(route.canary.as_ref(), &arms.canary),
-                "shadow": {},
+                "shadow": shadow(track, route),
             },
             "stage": {"baseline": stage.baseline, "canary": stage.canary},
             "guardrails": guardrails(track, route),
@@ -93,6 +94,7 @@ impl Control {
             "index": state.step,
             "of": state.spec.steps().len(),
             "weight": step.weight,
+            "shadow": step.shadow,
             "elapsed_s": elapsed_ms as f64 / 1_000.0,
         })
     }
@@ -112,11 +114,42 @@ fn recommendation(track: &Track) -> Recommendation {
 
 fn arm(backend: Option<&Backend>, counts: &ArmReport) -> Value {
     let mut arm = object(counts);
+    name_release(&mut arm, backend);
+    Value::Object(arm)
+}
+
+fn name_release(arm: &mut Map<String, Value>, backend: Option<&Backend>) {
     if let Some(release) = backend.and_then(|backend| backend.release.as_ref()) {
         arm.insert("release".to_owned(), json!(release.fields));
         arm.insert("digest".to_owned(), json!(release.digest.to_string()));
     }
-    Value::Object(arm)
+}
+
+/// What copies say, and who gets them; empty where nothing is copied.
+fn shadow(track: &Track, route: &Route) -> Value {
+    let state = &track.state;
+    let report = track
+        .report
+        .as_ref()
+        .and_then(|report| report.shadow.as_ref());
+    let Some(report) = report else {
+        return Value::Object(Map::new());
+    };
+    let is_canary = report.target == Target::Canary.name();
+    let backend = if is_canary {
+        route.canary.as_ref()
+    } else {
+        route.shadow.as_ref()
+    };
+    let mirror = state.spec.mirror.as_ref();
+    let mirror = mirror.filter(|mirror| state.mirrors() && mirror.has_backend != is_canary);
+    let mirror = mirror.map_or(0.0, |mirror| mirror.share);
+    let step = if is_canary { state.shadow } else { 0.0 };
+    let mut shadow = object(report);
+    name_release(&mut shadow, backend);
+    shadow.insert("share".to_owned(), json!(mirror.max(step)));
+    shadow.insert("stopped".to_owned(), json!(state.mirror_stopped));
+    Value::Object(shadow)
 }
 
 /// Before the first look every guardrail is inconclusive: nothing was seen.

@@ -95,6 +95,11 @@ impl Track {
                 failures += arm.total() - arm.outcome(Outcome::Success);
             }
         }
+        for copies in stages.iter().flat_map(|stage| stage.shadow.values()) {
+            let pairs = copies.pairs();
+            requests += copies.offered();
+            failures += pairs.only_shadow_failed + pairs.both_failed;
+        }
         self.evidence.absorb(stages, now_ms);
         let (failed, moved) = (self.failures != failures, self.requests != requests);
         self.unsaved |= moved;

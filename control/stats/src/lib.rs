@@ -37,6 +37,7 @@ pub mod rank_sum;
 pub mod ridit;
 mod search;
 pub mod sequential;
+pub mod shadow;
 pub mod shift;
 pub mod snapshot;
 pub mod special;

@@ -104,6 +104,16 @@ pub const REQUESTS: Metric = counter(
     "serin.requests",
     "Requests by route, arm and outcome, as their clients saw them.",
 );
+/// Copies of requests.
+pub const SHADOW: Metric = counter(
+    "serin.shadow",
+    "Requests that were to be copied, by what became of the copy.",
+);
+/// Copies under way.
+pub const SHADOW_IN_FLIGHT: Metric = gauge(
+    "serin.shadow.in_flight",
+    "Copies of requests that are under way.",
+);
 /// The canary's share.
 pub const WEIGHT: Metric = gauge(
     "serin.weight",

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::histogram::Histogram;
+use crate::shadow::{ShadowCounts, Target};
 
 /// Buckets that users are hashed into for cluster-robust variances.
 pub const USER_BUCKETS: usize = 256;
@@ -278,6 +279,8 @@ pub struct StageSnapshot {
     /// Slots of the users that were seen, in the arm that their slot's first request went to; cumulative.
     /// A slot in both sets was claimed by two recorders and belongs to neither.
     pub seen: PerArm<SlotSet>,
+    /// Cumulative counts of the copies made under this split, by target; none where nothing was copied.
+    pub shadow: BTreeMap<Target, ShadowCounts>,
 }
 
 impl StageSnapshot {
@@ -287,6 +290,9 @@ impl StageSnapshot {
             self.arms.get_mut(arm).merge(other.arms.get(arm));
             self.erred.get_mut(arm).merge(other.erred.get(arm));
             self.seen.get_mut(arm).merge(other.seen.get(arm));
+        }
+        for (target, counts) in &other.shadow {
+            self.shadow.entry(*target).or_default().merge(counts);
         }
     }
 }

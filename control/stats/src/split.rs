@@ -16,10 +16,14 @@ pub struct Split {
     pub latency_from_ms: u64,
     /// What latencies are ranked against; `None` until enough baseline requests were seen.
     pub reference: Option<Arc<LatencyReference>>,
+    /// The share of baseline's requests that are copied to the canary: a shadow step's. In [0, 1].
+    pub shadow: f64,
+    /// Whether the route's standing mirror may copy.
+    pub mirror: bool,
 }
 
 impl Split {
-    /// Everything to baseline.
+    /// Everything to baseline, and a standing mirror as configured.
     #[must_use]
     pub const fn baseline_only(epoch: u64) -> Self {
         Self {
@@ -27,6 +31,8 @@ impl Split {
             share: 0.0,
             latency_from_ms: 0,
             reference: None,
+            shadow: 0.0,
+            mirror: true,
         }
     }
 }

@@ -13,6 +13,7 @@ use serin_stats::sequential::{
     always_valid_p, bound_one_sided, bound_two_sided, ln_e_one_sided, ln_e_two_sided, ln_mean_e,
     tuned_rho,
 };
+use serin_stats::shadow::Target;
 use serin_stats::snapshot::{Arm, Snapshot, StageSnapshot};
 use serin_stats::special::{beta, gamma, normal};
 use serin_stats::{rank_sum, shift, srm};
@@ -50,6 +51,20 @@ fn snapshot(traces: &[Trace]) -> Snapshot {
         counts.latency.measured.0[bucket] += 1;
         counts.latency.half_ranks.0[bucket] += slot as u64;
         counts.latency.half_ranks_squared += (slot * slot) as u64;
+        let target = if canary {
+            Target::Canary
+        } else {
+            Target::Shadow
+        };
+        let copies = stage.shadow.entry(target).or_default();
+        copies.results[slot % copies.results.len()] += 1;
+        copies.paired.0[bucket] += 1;
+        copies.only_shadow_failed.0[bucket] += u64::from(outcome == 1);
+        copies.only_baseline_failed.0[bucket] += u64::from(outcome == 2);
+        copies.both_failed += u64::from(outcome == 3);
+        copies.latency.record(ms);
+        copies.baseline_latency.record(2.0 * ms);
+        let counts = stage.arms.get_mut(arm);
         if outcome == 1 {
             counts.errors.0[bucket] += 1;
             stage.erred.get_mut(arm).insert(slot);

@@ -36,7 +36,7 @@ pub(crate) fn admit(head: &Parts, limits: &Limits) -> Result<Option<HeaderValue>
 }
 
 /// What the body's length is said to be: one number, said once, as HTTP/1.1 has it.
-fn declared_length(head: &Parts) -> Result<Option<u64>, Failure> {
+pub(super) fn declared_length(head: &Parts) -> Result<Option<u64>, Failure> {
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
         (None, _) => Ok(None),

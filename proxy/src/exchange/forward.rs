@@ -14,9 +14,10 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use serin_config::model::{Backend, Protocol, Timeouts};
+use serin_config::model::{Backend, Timeouts};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::admit::declared_length;
 use super::ahead::Ahead;
 use super::heads::{self, Outbound};
 use super::retry::{self, Why};
@@ -27,6 +28,7 @@ use crate::observe::relay::Meaning;
 use crate::observe::traceparent::Traceparent;
 use crate::observe::{Patience, Relay, Ticket, grpc, outcome};
 use crate::route::RouteEntry;
+use crate::shadow::CopyHead;
 use crate::upstream::{Booking, Lease, Unsent, Wire};
 
 /// How an endpoint is asked.
@@ -109,7 +111,7 @@ impl Exchange<'_> {
         let backend = backend(entry, ticket.answerer()).ok_or_else(Failure::no_endpoint)?;
         let booking = self.choose(backend)?;
         ticket.asks(ticket.answerer(), booking.endpoint());
-        let wire = wire(backend.protocol, self.is_call);
+        let wire = Wire::of(backend.protocol, self.is_call);
         let outbound = Outbound {
             peer: self.peer,
             host: match host {
@@ -128,6 +130,11 @@ impl Exchange<'_> {
         };
         outbound.apply(&mut head)?;
         head.extensions.clear();
+        let mirror = &self.desk.mirror;
+        let length = || declared_length(&head).ok().flatten();
+        let tee = mirror.begin(ticket, head.method.as_str(), length, || {
+            CopyHead::new(&head)
+        });
         let limits = &self.rules.limits;
         let read = ahead.bytes.len() as u64;
         let upload = Upload::new(
@@ -136,7 +143,8 @@ impl Exchange<'_> {
             ahead.trailers,
             limits.max_body.saturating_sub(read),
             limits.body_timeout,
-        );
+        )
+        .shown_to(tee);
         let timeouts = entry.route.timeouts;
         let question = Question {
             entry,
@@ -316,15 +324,6 @@ impl Question<'_> {
             Some(failure) => failure.into(),
             None => Failure::BadResponse(error),
         }
-    }
-}
-
-pub(super) const fn wire(protocol: Protocol, is_call: bool) -> Wire {
-    match protocol {
-        Protocol::Http1 => Wire::Http1,
-        Protocol::Http2 => Wire::Http2,
-        Protocol::Auto if is_call => Wire::Http2,
-        Protocol::Auto => Wire::Http1,
     }
 }
 

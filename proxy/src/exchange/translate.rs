@@ -167,7 +167,7 @@ impl Feed {
 }
 
 /// The trailer section as the rest of the house knows it.
-fn trailers(section: &[u8]) -> Option<HeaderMap> {
+pub(super) fn trailers(section: &[u8]) -> Option<HeaderMap> {
     let mut room = [httparse::EMPTY_HEADER; 64];
     let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut room)
     else {

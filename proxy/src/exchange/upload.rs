@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::pipe::ClientBody;
 use crate::error::Failure;
 use crate::observe::Patience;
+use crate::shadow::Tee;
 
 /// How the client's side of a body failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,7 @@ pub(crate) struct Upload {
     /// Bytes that may still come.
     allowance: u64,
     patience: Patience,
+    tee: Tee,
 }
 
 impl Upload {
@@ -76,7 +78,17 @@ impl Upload {
             trailers,
             allowance,
             patience: Patience::new(limit, None),
+            tee: Tee::none(),
         }
+    }
+
+    /// What passes is shown to this too.
+    pub(crate) fn shown_to(mut self, mut tee: Tee) -> Self {
+        if self.state.is_finished() {
+            tee.end(None);
+        }
+        self.tee = tee;
+        self
     }
 
     /// No body, for a request that is sent again.
@@ -111,10 +123,19 @@ impl Upload {
         Ok(())
     }
 
-    fn note_end(&self) {
-        if self.is_end_stream() {
+    /// Shows a piece, and takes note if it was the last one.
+    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        if let Some(data) = frame.data_ref() {
+            self.tee.data(data);
+        }
+        let is_last = self.is_end_stream();
+        if is_last || frame.is_trailers() {
+            self.tee.end(frame.trailers_ref().cloned());
+        }
+        if is_last {
             self.state.is_finished.set(true);
         }
+        frame
     }
 }
 
@@ -130,13 +151,12 @@ impl Body for Upload {
         this.state.last_taken.set(Instant::now());
         if !this.ahead.is_empty() {
             let ahead = std::mem::take(&mut this.ahead);
-            this.note_end();
-            return Poll::Ready(Some(Ok(Frame::data(ahead))));
+            return Poll::Ready(Some(Ok(this.pass(Frame::data(ahead)))));
         }
         let Some(rest) = &mut this.rest else {
             this.state.is_finished.set(true);
-            let trailers = this.trailers.take();
-            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+            let trailers = this.trailers.take().map(Frame::trailers);
+            return Poll::Ready(trailers.map(|trailers| Ok(this.pass(trailers))));
         };
         let polled = Pin::new(rest).poll_frame(cx);
         this.state.awaits_client.set(polled.is_pending());
@@ -146,8 +166,7 @@ impl Body for Upload {
                 if let Err(failure) = this.count(&frame) {
                     return this.fail(failure);
                 }
-                this.note_end();
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(Some(Ok(this.pass(frame))))
             }
             Poll::Ready(Some(Err(error))) => {
                 tracing::debug!(%error, "a request body broke off");
@@ -155,6 +174,7 @@ impl Body for Upload {
             }
             Poll::Ready(None) => {
                 this.rest = None;
+                this.tee.end(None);
                 this.state.is_finished.set(true);
                 Poll::Ready(None)
             }

@@ -2,10 +2,11 @@
 //!
 //! [`record`] is what is known of a request when it ends, [`stage`] counts it for the epoch it was assigned
 //! in, [`cell`] is one worker's share of that, [`totals`] counts the same request for the metrics, whatever
-//! its epoch. [`registry`] knows all of them: it hands stages to the routing table and reads them all into a
+//! its epoch; [`copies`] counts the copies that are made of requests. [`registry`] knows all of them: it hands stages to the routing table and reads them all into a
 //! snapshot.
 
 pub mod cell;
+pub mod copies;
 pub mod record;
 pub mod registry;
 pub mod stage;

@@ -10,13 +10,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serin_config::model::{Config, Route};
+use serin_config::model::{Config, Plan, Route, Step};
 use serin_stats::metrics::Page;
 use serin_stats::names::{self, label};
+use serin_stats::shadow::CopyResult;
 use serin_stats::snapshot::{Arm, Outcome, Snapshot, StageSnapshot};
 use serin_stats::split::Split;
 use tokio::sync::Notify;
 
+use super::copies::CopyTotals;
 use super::stage::Stage;
 use super::totals::{ArmTotals, Durations, Totals};
 
@@ -35,6 +37,8 @@ pub struct Measurements {
 struct RouteStages {
     totals: Arc<Totals>,
     has_canary: bool,
+    /// Its requests may be copied.
+    is_copied: bool,
     plain: Arc<Stage>,
     /// The epoch in force; never dropped.
     current: Option<u64>,
@@ -75,6 +79,7 @@ impl Measurements {
                 .entry(route.name.to_string())
                 .or_insert_with(|| RouteStages::new(self.workers));
             known.has_canary = route.canary.is_some();
+            known.is_copied = is_copied(route);
             match split_of(route, splits) {
                 Some(split) => known.enter(split, self.workers, &self.bell),
                 None => known.leave(),
@@ -122,6 +127,21 @@ impl Measurements {
         };
         write(&names::SERVER_DURATION, |totals| &totals.server);
         write(&names::CLIENT_DURATION, |totals| &totals.client);
+        let copies = self.copies();
+        let family = page.family(&names::SHADOW);
+        for (route, copies) in &copies {
+            for (result, count) in CopyResult::ALL.into_iter().zip(copies.read()) {
+                let labels = [
+                    (label::ROLLOUT, route.as_str()),
+                    (label::RESULT, result.name()),
+                ];
+                family.add(&labels, count);
+            }
+        }
+        let family = page.family(&names::SHADOW_IN_FLIGHT);
+        for (route, copies) in &copies {
+            family.add(&[(label::ROLLOUT, route.as_str())], copies.in_flight());
+        }
     }
 
     /// Every route's totals by arm, the canary's only where there is one.
@@ -137,6 +157,16 @@ impl Measurements {
         arms.collect()
     }
 
+    /// The copies of every route whose requests may be copied.
+    #[must_use]
+    pub fn copies(&self) -> Vec<(String, Arc<CopyTotals>)> {
+        let routes = self.lock();
+        let copied = routes.iter().filter(|(_, route)| route.is_copied);
+        copied
+            .map(|(name, route)| (name.clone(), Arc::clone(&route.totals.copies)))
+            .collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, RouteStages>> {
         // Nothing in here is left half-changed by a panic.
         self.routes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -150,6 +180,7 @@ impl RouteStages {
             plain: Arc::new(Stage::plain(Arc::clone(&totals))),
             totals,
             has_canary: false,
+            is_copied: false,
             current: None,
             by_epoch: BTreeMap::new(),
         }
@@ -200,6 +231,16 @@ impl Kept {
         self.sent = Some(records);
         self.stage.take_snapshot()
     }
+}
+
+/// By a standing mirror, or in a step of the plan.
+fn is_copied(route: &Route) -> bool {
+    let plan = route.rollout.as_ref().map(|rollout| &rollout.plan);
+    let in_a_step = match plan {
+        Some(Plan::Steps(steps)) => steps.iter().any(Step::is_shadow),
+        Some(Plan::Manual(_)) | None => false,
+    };
+    route.mirror.is_some() || in_a_step
 }
 
 fn split_of<'s>(route: &Route, splits: &'s BTreeMap<String, Arc<Split>>) -> Option<&'s Arc<Split>> {

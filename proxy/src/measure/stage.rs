@@ -6,15 +6,18 @@
 //! Memory comes with use: a worker's counts for an arm are allocated at its first request there, the sets of
 //! who erred at the first error, and that of who was seen at the first request.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use serin_stats::shadow::{ShadowCounts, Target};
 use serin_stats::snapshot::{Arm, Outcome, PerArm, SlotSet, StageSnapshot, USER_SLOTS};
 use serin_stats::split::Split;
 use tokio::sync::Notify;
 
 use super::cell::Cell;
+use super::copies::{CopyCell, CopyRecord, CopyTotals};
 use super::record::Record;
 use super::totals::Totals;
 
@@ -33,11 +36,15 @@ pub struct Stage {
 struct Judged {
     /// By worker.
     cells: Box<[PerArm<OnceLock<Box<Cell>>>]>,
+    /// By worker, by target.
+    copies: Box<[CopyCells]>,
     erred: PerArm<OnceLock<Box<[AtomicU64]>>>,
     /// A word of baseline's users, then one of the canary's: what is asked together lies together.
     seen: OnceLock<Box<[PerArm<AtomicU64>]>>,
     bell: Arc<Notify>,
 }
+
+type CopyCells = [OnceLock<Box<CopyCell>>; Target::ALL.len()];
 
 impl Stage {
     /// A stage that the control loop judges.
@@ -50,6 +57,7 @@ impl Stage {
     ) -> Self {
         let judged = Judged {
             cells: (0..workers).map(|_| PerArm::default()).collect(),
+            copies: (0..workers).map(|_| CopyCells::default()).collect(),
             erred: PerArm::default(),
             seen: OnceLock::new(),
             bell,
@@ -113,23 +121,50 @@ impl Stage {
         }
     }
 
+    /// What is counted of the route's copies, whatever their epoch.
+    #[must_use]
+    pub fn copies(&self) -> &Arc<CopyTotals> {
+        &self.totals.copies
+    }
+
+    /// Counts a request that was to be copied, when copy and original are over. Each worker passes its own
+    /// number, and no other thread does.
+    pub fn record_copy(&self, worker: usize, record: &CopyRecord) {
+        self.totals.copies.count(worker, record.result);
+        let Some(judged) = &self.judged else {
+            return;
+        };
+        let cells = judged.copies.get(worker);
+        let Some(cell) = cells.and_then(|cells| cells.get(record.target as usize)) else {
+            debug_assert!(false, "worker {worker} has no cell for copies");
+            return;
+        };
+        cell.get_or_init(Box::default).count(record, &self.split);
+        if record.is_alarming() {
+            judged.bell.notify_one();
+        }
+    }
+
     /// Counts an endpoint's answer that ended, well or not, for the metrics. The same rule.
     pub fn record_asked(&self, worker: usize, arm: Arm, took: Duration) {
         self.totals.count_asked(worker, arm, took);
     }
 
-    /// Requests counted so far, by arm and worker. Unchanged since an earlier reading: so is all the rest.
+    /// Requests and copies counted so far, by arm and worker. Unchanged since an earlier reading: so is all the
+    /// rest.
     #[must_use]
     pub fn records(&self) -> u64 {
         let Some(judged) = &self.judged else {
             return 0;
         };
         let cells = judged.cells.iter();
-        cells
+        let requests: u64 = cells
             .flat_map(|cells| Arm::ALL.map(|arm| cells.get(arm)))
             .filter_map(OnceLock::get)
             .map(|cell| cell.records())
-            .sum()
+            .sum();
+        let copies = judged.copies.iter().flatten().filter_map(OnceLock::get);
+        requests + copies.map(|cell| cell.records()).sum::<u64>()
     }
 
     /// Reads all workers' counts, and takes the slots that erred since the last time. `None` for a plain
@@ -147,6 +182,7 @@ impl Stage {
             },
             seen: judged.seen(),
             arms: PerArm::default(),
+            shadow: judged.shadow(),
         };
         for cells in &judged.cells {
             for arm in Arm::ALL {
@@ -160,6 +196,19 @@ impl Stage {
 }
 
 impl Judged {
+    /// The counts of copies, over all workers; none for a target that got none.
+    fn shadow(&self) -> BTreeMap<Target, ShadowCounts> {
+        let mut sums = BTreeMap::new();
+        for cells in &self.copies {
+            for (target, cell) in Target::ALL.into_iter().zip(cells) {
+                if let Some(cell) = cell.get() {
+                    cell.read_into(sums.entry(target).or_default());
+                }
+            }
+        }
+        sums
+    }
+
     /// The sets are shared by all workers: locked instructions, but only on a user's first error.
     fn mark_erred(&self, record: &Record) {
         let slot = usize::from(record.assignment.slot);

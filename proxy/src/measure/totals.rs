@@ -1,6 +1,7 @@
 //! A route's totals since it was first configured, for the metrics: they only ever rise, through every epoch
 //! and reload, and count warm-up, plain routes and late records too.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serin_stats::metrics::Buckets;
 use serin_stats::snapshot::{Arm, Outcome, PerArm};
 
 use super::cell::{add, read};
+use super::copies::CopyTotals;
 use super::record::Record;
 
 /// Upper bounds of the duration buckets in seconds, as OpenTelemetry advises for
@@ -20,6 +22,8 @@ pub const BOUNDS_S: [f64; 14] = [
 #[derive(Debug)]
 pub struct Totals {
     workers: Box<[Worker]>,
+    /// The copies made of its requests.
+    pub copies: Arc<CopyTotals>,
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +70,7 @@ impl Totals {
     pub fn new(workers: usize) -> Self {
         Self {
             workers: (0..workers).map(|_| Worker::default()).collect(),
+            copies: Arc::new(CopyTotals::new(workers)),
         }
     }
 

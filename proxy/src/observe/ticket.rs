@@ -4,6 +4,8 @@
 //! dropped open is a client that left first: that is the only way an exchange can vanish, so nothing goes
 //! uncounted.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +17,7 @@ use super::{Sampling, Trace, TracedHead};
 use crate::identity::RequestId;
 use crate::measure::Record;
 use crate::route::{Assignment, RouteEntry};
+use crate::shadow::Pairing;
 use crate::worker::Desk;
 
 /// When a request's head had arrived.
@@ -41,6 +44,8 @@ pub(crate) struct Ticket {
     /// Of one in many.
     trace: Option<Box<Trace>>,
     is_open: bool,
+    /// The copy that was made of it.
+    copy: OnceCell<Rc<Pairing>>,
 }
 
 /// An endpoint that is being asked.
@@ -76,6 +81,7 @@ impl Ticket {
             asked: None,
             trace: None,
             is_open: true,
+            copy: OnceCell::new(),
         }
     }
 
@@ -112,6 +118,27 @@ impl Ticket {
     /// Our id for the request.
     pub(crate) const fn request_id(&self) -> RequestId {
         self.request_id
+    }
+
+    /// Where the request falls.
+    pub(crate) const fn assignment(&self) -> Assignment {
+        self.assignment
+    }
+
+    /// Whose request this is to count.
+    pub(crate) const fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// When it arrived, in Unix milliseconds.
+    pub(crate) const fn arrived_ms(&self) -> u64 {
+        self.arrival.unix_ms
+    }
+
+    /// A copy was made of the request: it is told how this one ends.
+    pub(crate) fn pair_with(&self, copy: Rc<Pairing>) {
+        // One copy is made at most.
+        let _ = self.copy.set(copy);
     }
 
     /// Begins to trace the request, if it is one of those that are traced.
@@ -190,6 +217,9 @@ impl Ticket {
             first_byte_ms: self.first_byte.map(milliseconds),
         };
         self.entry.stage.record(self.worker, &record);
+        if let Some(copy) = self.copy.take() {
+            copy.original(outcome);
+        }
         if let Some(trace) = self.trace.take() {
             trace.end(&self.entry, outcome, self.first_byte, total);
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use serin_config::model::{
-    Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, KeyFallback, KeySource, Limits,
-    Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries, Rollout, Route, Timeouts,
+    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, KeyFallback, KeySource,
+    Limits, Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries, Rollout, Route,
+    Timeouts,
 };
 
 use super::facts::{Body, RequestFacts};
@@ -43,6 +44,13 @@ pub(crate) fn plain_route(name: &str) -> Route {
         upgrade: Vec::new(),
         baseline: backend("1"),
         canary: None,
+        shadow: None,
+        mirror: None,
+        copying: Copying {
+            methods: vec!["POST".to_owned()],
+            max_in_flight: 64,
+            max_body: 1 << 20,
+        },
         rollout: None,
     }
 }
@@ -67,7 +75,7 @@ pub(crate) fn rollout_route(name: &str) -> Route {
     }
 }
 
-fn backend(version: &str) -> Backend {
+pub(crate) fn backend(version: &str) -> Backend {
     let fields = BTreeMap::from([("version".to_owned(), version.to_owned())]);
     Backend {
         release: Some(Release {

@@ -16,6 +16,7 @@ use super::facts::{Body, RequestFacts};
 use super::key::{Key, KeyRule, Unassigned};
 use super::pointer::Pointer;
 use crate::measure::{Measurements, Stage};
+use crate::shadow::Choice;
 
 /// All routes with their splits.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct RouteEntry {
     pub salt: Salt,
     /// The split in force, and where its requests are counted.
     pub stage: Arc<Stage>,
+    /// Which of its requests are copied.
+    pub(crate) choice: Choice,
     conditions: Conditions,
     key: KeyRule,
 }
@@ -108,6 +111,7 @@ impl RouteEntry {
             salt: Salt::new(secret, &route.name, digest),
             conditions: Conditions::new(&route.matcher),
             key: KeyRule::new(route),
+            choice: Choice::new(route, stage.split()),
             route: Arc::clone(route),
             index,
             stage,

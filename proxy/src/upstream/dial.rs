@@ -6,7 +6,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serin_config::model::Endpoint;
+use serin_config::model::{Endpoint, Protocol};
 use serin_config::tls::ClientTls;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -23,6 +23,18 @@ pub(crate) enum Wire {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+}
+
+impl Wire {
+    /// What is spoken to a backend for this request.
+    pub(crate) const fn of(protocol: Protocol, is_call: bool) -> Self {
+        match protocol {
+            Protocol::Http1 => Self::Http1,
+            Protocol::Http2 => Self::Http2,
+            Protocol::Auto if is_call => Self::Http2,
+            Protocol::Auto => Self::Http1,
+        }
+    }
 }
 
 /// Spawns on this worker's own thread.

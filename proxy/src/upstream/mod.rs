@@ -18,7 +18,7 @@ mod lease;
 mod line;
 mod pool;
 
-pub(crate) use dial::{SameThread, Wire};
+pub(crate) use dial::{SameThread, Wire, connect};
 pub(crate) use lease::{Lease, Unsent};
 pub(crate) use line::Line;
 pub(crate) use pool::{Booking, Upstream};

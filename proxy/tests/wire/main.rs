@@ -17,6 +17,7 @@ mod life;
 mod outcomes;
 mod retries;
 mod routing;
+mod shadow;
 mod sins;
 mod streaming;
 mod strict;

@@ -20,9 +20,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serin_config::model::{
-    Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, Guardrail, KeyFallback, KeySource,
-    Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan, Protocol, Release, Retries,
-    Rollout, Route, Timeouts,
+    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Guardrail, KeyFallback,
+    KeySource, Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan, Protocol, Release,
+    Retries, Rollout, Route, Timeouts,
 };
 use serin_proxy::{Clock, DataPlane};
 use serin_stats::snapshot::{Arm, ArmCounts, Outcome, Snapshot};
@@ -184,6 +184,13 @@ pub(crate) fn route(baseline: SocketAddr) -> Route {
         upgrade: Vec::new(),
         baseline: backend(baseline, "1"),
         canary: None,
+        shadow: None,
+        mirror: None,
+        copying: Copying {
+            methods: vec!["POST".to_owned()],
+            max_in_flight: 64,
+            max_body: 1 << 20,
+        },
         rollout: None,
     }
 }
@@ -279,11 +286,18 @@ impl Proxy {
     }
 
     pub(crate) fn install(&mut self, config: &Arc<Config>, share: f64) {
-        self.epoch += 1;
-        let split = Arc::new(Split {
+        let split = Split {
             share,
-            ..Split::baseline_only(self.epoch)
-        });
+            ..Split::baseline_only(0)
+        };
+        self.install_split(config, split);
+    }
+
+    /// Puts a split in force, in an epoch of its own.
+    pub(crate) fn install_split(&mut self, config: &Arc<Config>, split: Split) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let split = Arc::new(Split { epoch, ..split });
         let names = config.routes.iter().map(|route| route.name.to_string());
         let splits = names.map(|name| (name, Arc::clone(&split))).collect();
         self.plane.install(config, &splits);

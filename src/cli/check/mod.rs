@@ -129,6 +129,7 @@ fn rollout(route: &Route, rps: Option<f64>) -> Option<Value> {
 fn step(step: &Step) -> Value {
     json!({
         "weight": step.weight,
+        "shadow": step.shadow,
         "expected_s": dwell(step).as_secs_f64(),
         "min_samples": step.min_samples,
         "requires_approval": step.requires_approval,

@@ -8,7 +8,7 @@ use serin_config::model::{
     Backend, Config, Guardrail, KeyFallback, KeySource, Match, MetricKind, OnBreach, Plan, Route,
     Step,
 };
-use serin_config::units::format_duration;
+use serin_config::units::{format_duration, format_size};
 
 use super::{dwell, shortest};
 use crate::term::{Align, Colour, Paint, Table, count, percent, points};
@@ -78,6 +78,9 @@ fn describe(route: &Route, paint: Paint) -> String {
     if route.canary.is_some() {
         let _ = writeln!(text, "  key     {}", key(route));
     }
+    if let Some(copies) = copies(route) {
+        let _ = writeln!(text, "  copies  {copies}");
+    }
     text.push('\n');
     text.push_str(&arms(route).render(paint, "  "));
     if let Some(rollout) = &route.rollout {
@@ -139,6 +142,30 @@ fn key(route: &Route) -> String {
     sources.join(", else ")
 }
 
+/// What is copied, to whom, and within which bounds.
+fn copies(route: &Route) -> Option<String> {
+    let plan = route.rollout.as_ref().map(|rollout| &rollout.plan);
+    let in_steps = matches!(plan, Some(Plan::Steps(steps)) if steps.iter().any(Step::is_shadow));
+    let standing = route.mirror.map(|mirror| {
+        let target = match route.shadow {
+            Some(_) => "the shadow",
+            None => "the canary",
+        };
+        format!(
+            "{} of baseline's requests to {target}",
+            percent(mirror.share)
+        )
+    });
+    let said = standing.or_else(|| in_steps.then(|| "in shadow steps only".to_owned()))?;
+    let copying = &route.copying;
+    Some(format!(
+        "{said}; {}, bodies up to {}, at most {} at once",
+        copying.methods.join(" "),
+        format_size(copying.max_body as u64),
+        copying.max_in_flight
+    ))
+}
+
 fn arms(route: &Route) -> Table {
     let mut table = Table::new(&[
         ("arm", Align::Left),
@@ -168,6 +195,9 @@ fn arms(route: &Route) -> Table {
     if let Some(canary) = &route.canary {
         row("canary", canary);
     }
+    if let Some(shadow) = &route.shadow {
+        row("shadow", shadow);
+    }
     table
 }
 
@@ -176,13 +206,17 @@ fn ramp(steps: &[Step]) -> Table {
         ("step", Align::Right),
         ("weight", Align::Right),
         ("at least", Align::Right),
-        ("canary requests", Align::Right),
+        ("canary requests or copies", Align::Right),
         ("", Align::Left),
     ]);
     for (index, step) in steps.iter().enumerate() {
         table.row([
             (index + 1).to_string(),
-            percent(step.weight),
+            if step.is_shadow() {
+                format!("shadow {}", percent(step.shadow))
+            } else {
+                percent(step.weight)
+            },
             format_duration(dwell(step)),
             count(step.min_samples),
             remarks(step),

@@ -3,6 +3,7 @@
 //! Exit code 0 means healthy and nothing else: a rollout that is still under way is not yet a yes. `--timeout`
 //! waits for the end of it, `-w` shows the way there.
 
+mod shadow;
 pub(crate) mod table;
 mod unit;
 mod watch;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::shadow;
 use super::unit::Unit;
 use crate::client::view::{Arm, ClassicTest, Guardrail, Status};
 use crate::term::{Align, Colour, Paint, Table, count, p_value, percent};
@@ -15,6 +16,7 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
     let mut text = heading(status, paint);
     text.push('\n');
     text.push_str(&arms(status).render(paint, "  "));
+    text.push_str(&shadow::render(&status.arms.shadow, paint));
     if !status.guardrails.is_empty() {
         text.push('\n');
         text.push_str(&guardrails(&status.guardrails).render(paint, "  "));
@@ -100,7 +102,11 @@ fn heading(status: &Status, paint: Paint) -> String {
 /// `step 2 of 4 (25%)`.
 fn position(status: &Status) -> Option<String> {
     let step = status.step.filter(|step| step.of > 0)?;
-    let weight = percent(step.weight);
+    let weight = if step.shadow > 0.0 {
+        format!("shadow {}", percent(step.shadow))
+    } else {
+        percent(step.weight)
+    };
     Some(format!("{} of {} ({weight})", step.index + 1, step.of))
 }
 
@@ -124,10 +130,13 @@ fn arms(status: &Status) -> Table {
         ("p95", Align::Right),
         ("p99", Align::Right),
     ]);
-    for (name, arm) in [
+    let shadow = &status.arms.shadow;
+    let copied = shadow.target.is_some().then_some(("shadow", &shadow.arm));
+    let arms = [
         ("baseline", &status.arms.baseline),
         ("canary", &status.arms.canary),
-    ] {
+    ];
+    for (name, arm) in arms.into_iter().chain(copied) {
         table.row([
             name.to_owned(),
             arm.label(),

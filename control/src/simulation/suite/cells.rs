@@ -200,6 +200,7 @@ fn ramp(horizon: Duration) -> Scenario {
 fn step(weight: f64, min_duration: Duration) -> Step {
     Step {
         weight,
+        shadow: 0.0,
         min_duration,
         min_samples: 0,
         max_duration: None,

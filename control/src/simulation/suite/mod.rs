@@ -195,6 +195,7 @@ fn rollout(steps: Vec<Step>, warmup: Duration) -> RolloutSpec {
         relative,
     };
     RolloutSpec {
+        mirror: None,
         name: "suite".to_owned(),
         baseline_digest: "old".to_owned(),
         canary_digest: "new".to_owned(),

@@ -1,8 +1,9 @@
 //! An exchange between an HTTP/1.1 client and an HTTP/1.1 upstream, on the client's own task.
 //!
 //! [`order`] makes of the client's head what goes upstream, [`ask`] sends it and waits for the response's head,
-//! [`relay`] brings the response to the client; [`upward`] and [`downward`] are the two directions, [`heads`]
-//! what is written; after a switch of protocols there is a [`tunnel`]. Routing, arms, deadlines, outcomes and failures are those of every other exchange.
+//! [`relay`] brings the response to the client; [`upward`] and [`downward`] are the two directions, [`copied`]
+//! what of a request is shown to its copy, [`heads`] what is written; after a switch of protocols there is a
+//! [`tunnel`]. Routing, arms, deadlines, outcomes and failures are those of every other exchange.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::route;
 use crate::worker::{Desk, InFlight};
 
 mod ask;
+mod copied;
 mod downward;
 pub(super) mod heads;
 pub(super) mod order;
@@ -32,6 +34,7 @@ mod upward;
 
 pub(super) use ask::CONTINUE;
 use ask::{Asked, Trouble};
+use copied::Copied;
 use heads::Sent;
 use order::{Order, Outgoing, Taken, Traits};
 use upward::Upward;
@@ -170,8 +173,9 @@ async fn direct(
     head: Vec<u8>,
 ) -> Next {
     let limits = &exchange.rules.limits;
+    let copied = Copied::begin(exchange, &ticket, traits, &head);
     let upward = Body::new(traits.framing, limits.max_body)
-        .and_then(|body| Upward::new(head, body, client, exchange.arrived()));
+        .and_then(|body| Upward::new(head, body, copied, client, exchange.arrived()));
     let mut upward = match upward {
         Ok(upward) => upward,
         Err(error) => {

@@ -8,7 +8,7 @@ use http::{HeaderName, Method};
 use super::heads;
 use crate::connection::Client;
 use crate::error::Failure;
-use crate::exchange::{Exchange, Refused, backend, forward, translate};
+use crate::exchange::{Exchange, Refused, backend, translate};
 use crate::h1::field::Known;
 use crate::h1::head::{self, Fields, Framing, RequestHead, Room};
 use crate::observe::Ticket;
@@ -151,7 +151,7 @@ fn order<'d>(
     } else {
         head.authority
     };
-    let head = match forward::wire(backend.protocol, exchange.is_call) {
+    let head = match Wire::of(backend.protocol, exchange.is_call) {
         Wire::Http1 => {
             let switch = upgrade(head, &ticket.entry().route.upgrade);
             traits.switches = switch.is_some();

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::copied::Copied;
 use crate::buffer::poll_write_all;
 use crate::connection::Client;
 use crate::error::Failure;
-use crate::h1::body::{Body, BodyError};
+use crate::h1::body::{Body, BodyError, Relayed};
 use crate::socket::Stream;
 
 /// A request on its way to the upstream.
@@ -23,6 +24,7 @@ pub(super) struct Upward {
     region: usize,
     region_sent: usize,
     body: Body,
+    copied: Copied,
     /// All of the request that was read so far stands in `out`.
     is_whole: bool,
     is_untouched: bool,
@@ -48,6 +50,7 @@ impl Upward {
     pub(super) fn new(
         head: Vec<u8>,
         body: Body,
+        copied: Copied,
         client: &mut Client,
         now: Instant,
     ) -> Result<Self, BodyError> {
@@ -57,6 +60,7 @@ impl Upward {
             region: 0,
             region_sent: 0,
             body,
+            copied,
             is_whole: true,
             is_untouched: true,
             holds: 0,
@@ -65,6 +69,8 @@ impl Upward {
         };
         if !upward.body.is_done() && !client.input.is_empty() {
             upward.append(client)?;
+        } else if upward.body.is_done() {
+            upward.copied.end();
         }
         Ok(upward)
     }
@@ -180,7 +186,7 @@ impl Upward {
             return self.append(client);
         }
         self.is_whole = false;
-        let relayed = self.body.relay(client.input.unused())?;
+        let relayed = self.relay(client)?;
         self.out.clear();
         self.sent = 0;
         if relayed.passed == relayed.taken {
@@ -193,9 +199,21 @@ impl Upward {
     }
 
     fn append(&mut self, client: &mut Client) -> Result<(), BodyError> {
-        let relayed = self.body.relay(client.input.unused())?;
+        let relayed = self.relay(client)?;
         self.take(client, relayed.taken, relayed.passed);
         Ok(())
+    }
+
+    /// Looks at what came, and shows it to the copy.
+    fn relay(&mut self, client: &Client) -> Result<Relayed, BodyError> {
+        let input = client.input.unused();
+        let relayed = self.body.relay(input)?;
+        self.copied
+            .pass(input.get(..relayed.taken).unwrap_or_default());
+        if self.body.is_done() {
+            self.copied.end();
+        }
+        Ok(relayed)
     }
 
     fn take(&mut self, client: &mut Client, taken: usize, passed: usize) {

@@ -30,6 +30,7 @@ fn split() -> Arc<Split> {
         share: 0.25,
         latency_from_ms: 100,
         reference: LatencyReference::freeze(histogram).map(Arc::new),
+        ..Split::baseline_only(3)
     })
 }
 

@@ -160,10 +160,8 @@ fn the_first_match_wins_and_the_body_is_asked_for_only_when_it_matters() {
 #[test]
 fn an_entry_bears_its_split_and_assigns_by_key() {
     let split = Arc::new(Split {
-        epoch: 7,
         share: 0.25,
-        latency_from_ms: 0,
-        reference: None,
+        ..Split::baseline_only(7)
     });
     let splits = BTreeMap::from([("digits".to_owned(), Arc::clone(&split))]);
     let table = table(vec![rollout_route("digits"), plain_route("rest")], &splits);
