@@ -21,11 +21,9 @@ use crate::rollout::{RolloutSpec, begin};
 const SIGMA: f64 = 0.5;
 /// Error rate of each proof.
 const PROOF_ALPHA: f64 = 0.05;
-/// Copies whose latency a shadow step waits for.
-const FEWEST_LATENCIES: f64 = 100.0;
 /// Canary requests without which no step is left.
 const FEWEST: f64 = 200.0;
-/// Canary requests without which no latency is judged.
+/// Canary requests, or copies in a shadow step, without which no latency is judged.
 const FEWEST_LATENCIES: f64 = 100.0;
 /// Leaving the first step, the margin counts so often.
 const FIRST_STEP: f64 = 2.0;
