@@ -93,7 +93,7 @@ impl Desk {
     pub(crate) fn new(worker: usize, shared: Arc<Shared>, clock: Clock) -> Self {
         Self {
             worker,
-            upstreams: Upstreams::default(),
+            upstreams: Upstreams::new(clock),
             identity: Identity::default(),
             budgets: Budgets::default(),
             buffers: Buffers::default(),
@@ -179,9 +179,8 @@ impl Desk {
 
     /// New rules came: lets go of the old ones, and of endpoints that left.
     fn refresh(&self) {
-        if let Some(rules) = self.rules() {
-            self.upstreams.retain(&rules.table);
-        }
+        drop(self.rules());
+        self.upstreams.let_go();
     }
 }
 

@@ -30,6 +30,8 @@ mod reload;
 #[cfg(test)]
 mod replacement;
 #[cfg(test)]
+mod secure;
+#[cfg(test)]
 mod soak;
 #[cfg(test)]
 mod standby;

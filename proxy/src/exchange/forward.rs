@@ -14,7 +14,8 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use serin_config::model::{Backend, Protocol, Timeouts};
+use serin_config::model::{Protocol, Timeouts};
+use serin_stats::snapshot::Arm;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::ahead::Ahead;
@@ -32,7 +33,8 @@ use crate::upstream::{Booking, Lease, Unsent, Wire};
 /// How an endpoint is asked.
 struct Question<'e> {
     entry: &'e RouteEntry,
-    backend: &'e Backend,
+    arm: Arm,
+    key: u64,
     timeouts: Timeouts,
     wire: Wire,
     /// When everything must be over.
@@ -107,7 +109,8 @@ impl Exchange<'_> {
     ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
         let entry = &Arc::clone(ticket.entry());
         let backend = backend(entry, ticket.answerer()).ok_or_else(Failure::no_endpoint)?;
-        let booking = self.choose(backend)?;
+        let (arm, key) = (ticket.answerer(), ticket.place());
+        let booking = self.book(entry, arm, key).await?;
         ticket.asks(ticket.answerer(), booking.endpoint());
         let wire = wire(backend.protocol, self.is_call);
         let outbound = Outbound {
@@ -140,7 +143,8 @@ impl Exchange<'_> {
         let timeouts = entry.route.timeouts;
         let question = Question {
             entry,
-            backend,
+            arm,
+            key,
             timeouts,
             wire,
             end: self.end(ticket),
@@ -171,8 +175,7 @@ impl Exchange<'_> {
         let (mut booking, mut request) = (booking, request);
         let (mut made, mut fresh) = (0, false);
         loop {
-            // Who failed is asked again only when there is nobody else.
-            let failed = booking.shun();
+            let asked = booking.whom();
             let mut lease = match question.lease(booking, fresh).await {
                 Ok(lease) => lease,
                 Err(failure) => {
@@ -180,7 +183,11 @@ impl Exchange<'_> {
                         && budgets.allow(policy, Why::Connect, made, true)
                     {
                         made += 1;
-                        booking = self.choose(question.backend)?;
+                        // Who failed is asked again only when there is nobody else.
+                        let failed = asked.shun();
+                        booking = self
+                            .book(question.entry, question.arm, question.key)
+                            .await?;
                         drop(failed);
                         continue;
                     }
@@ -188,7 +195,9 @@ impl Exchange<'_> {
                 }
             };
             let spare = spare(&request);
-            let (why, again, outcome) = match question.send(&mut lease, request).await? {
+            let sent = question.send(&mut lease, request).await;
+            let sent = sent.inspect_err(|failure| lease.note(failure))?;
+            let (why, again, outcome) = match sent {
                 Ok(response) => {
                     let why = Why::Status(response.status().as_u16());
                     (Some(why), spare, Ok((response, lease)))
@@ -204,13 +213,18 @@ impl Exchange<'_> {
                             request = again;
                             fresh = true;
                             drop(lease);
-                            booking = self.choose(question.backend)?;
+                            booking = self
+                                .book(question.entry, question.arm, question.key)
+                                .await?;
                             continue;
                         }
                         let failure = question.failure(unsent.error);
+                        lease.note(&failure);
                         (Some(Why::Reset), Some(again), Err(failure.into()))
                     } else {
-                        (None, None, Err(question.failure(unsent.error).into()))
+                        let failure = question.failure(unsent.error);
+                        lease.note(&failure);
+                        (None, None, Err(failure.into()))
                     }
                 }
             };
@@ -219,7 +233,10 @@ impl Exchange<'_> {
                     made += 1;
                     request = again;
                     drop(outcome);
-                    booking = self.choose(question.backend)?;
+                    let failed = asked.shun();
+                    booking = self
+                        .book(question.entry, question.arm, question.key)
+                        .await?;
                     drop(failed);
                 }
                 _ => return outcome,

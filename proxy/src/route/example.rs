@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use serin_config::model::{
-    Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, KeyFallback, KeySource, Limits,
-    Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries, Rollout, Route, Timeouts,
+    Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, Handling, KeyFallback, KeySource,
+    Limits, Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries, Rollout, Route,
+    Timeouts,
 };
 
 use super::facts::{Body, RequestFacts};
@@ -81,6 +82,7 @@ fn backend(version: &str) -> Backend {
         }],
         protocol: Protocol::Auto,
         tls: None,
+        handling: Handling::DEFAULT,
     }
 }
 
