@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::compile::mirror;
 use crate::model::{
-    Backend, Config, Expose, Guardrail, KeyFallback, KeySource, Listener, Match, Method,
-    MetricKind, OnBreach, OtlpProtocol, Plan, Protocol, Retries, Rollout, Route, Step, Telemetry,
+    Backend, Balance, Config, Ejection, Expose, Guardrail, HealthCheck, HealthProbe, KeyFallback,
+    KeySource, Listener, Match, Method, MetricKind, OnBreach, OtlpProtocol, Plan, Protocol,
+    Retries, Rollout, Route, Step, Telemetry,
 };
 use crate::tls::{ClientTls, ServerTls};
 use crate::units::{format_duration, format_percent, format_points, format_size};
@@ -158,6 +159,7 @@ fn exposed(expose: Expose) -> Vec<&'static str> {
 }
 
 fn backend(backend: &Backend) -> Value {
+    let handling = &backend.handling;
     json!({
         "release": backend.release.as_ref().map(|release| &release.fields),
         "endpoints": backend.endpoints.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -167,6 +169,45 @@ fn backend(backend: &Backend) -> Value {
             Protocol::Auto => "auto",
         },
         "tls": backend.tls.as_ref().map(client_tls).filter(|_| is_secured(backend)),
+        "balance": match handling.balance {
+            Balance::LeastLoaded => json!("least_loaded"),
+            Balance::RoutingKey => json!({"hash": "routing_key"}),
+        },
+        "pool": {
+            "max_idle": handling.pool.max_idle,
+            "idle_timeout": format_duration(handling.pool.idle_timeout),
+        },
+        "health_check": handling.health_check.as_ref().map(health_check),
+        "ejection": handling.ejection.map_or(json!("never"), ejection),
+        "concurrency": handling.concurrency.map(|concurrency| json!({
+            "max_in_flight": concurrency.max_in_flight,
+            "queue": concurrency.queue,
+            "queue_timeout": format_duration(concurrency.queue_timeout),
+        })),
+        "resolve": format_duration(handling.resolve),
+    })
+}
+
+fn health_check(check: &HealthCheck) -> Value {
+    let (path, grpc) = match &check.probe {
+        HealthProbe::Http(path) => (Some(path), None),
+        HealthProbe::Grpc(service) => (None, Some(service)),
+    };
+    json!({
+        "path": path,
+        "grpc": grpc,
+        "interval": format_duration(check.interval),
+        "timeout": format_duration(check.timeout),
+        "unhealthy": check.unhealthy,
+        "healthy": check.healthy,
+    })
+}
+
+fn ejection(ejection: Ejection) -> Value {
+    json!({
+        "failures": ejection.failures,
+        "time": format_duration(ejection.time),
+        "max": format_percent(ejection.max_share),
     })
 }
 

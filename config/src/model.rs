@@ -3,6 +3,10 @@
 //! Built by `compile` only after every value was checked, so nothing here is raw: rates and
 //! weights are fractions of 1, times are [`Duration`]s, sizes are bytes, releases have digests.
 
+mod handling;
+
+pub use handling::{Balance, Concurrency, Ejection, Handling, HealthCheck, HealthProbe, Pool};
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -320,6 +324,8 @@ pub struct Backend {
     pub protocol: Protocol,
     /// How `https` endpoints are reached; there when one of the endpoints is.
     pub tls: Option<ClientTls>,
+    /// How they are chosen, watched and protected.
+    pub handling: Handling,
 }
 
 /// `http://host:port` or `https://host:port`.

@@ -240,6 +240,38 @@ fn schema_and_reader_agree() {
         (format!("{canary}.endpoints"), json!(["https://h"]), true),
         (format!("{canary}.endpoints"), json!(["ftp://h"]), false),
         (
+            format!("{canary}.balance"),
+            json!({"hash": "routing_key"}),
+            true,
+        ),
+        (format!("{canary}.balance"), json!("hash"), false),
+        (
+            format!("{canary}.health_check"),
+            json!({"grpc": "", "interval": "5s", "healthy": 1}),
+            true,
+        ),
+        (
+            format!("{canary}.health_check"),
+            json!({"path": "/healthz", "interval": 5}),
+            false,
+        ),
+        (format!("{canary}.ejection"), json!("never"), true),
+        (
+            format!("{canary}.ejection"),
+            json!({"failures": 3, "time": "1s", "max": "20%"}),
+            true,
+        ),
+        (format!("{canary}.ejection"), json!({"max": 0.2}), false),
+        (
+            format!("{canary}.concurrency"),
+            json!({"max_in_flight": 8, "queue": 16}),
+            true,
+        ),
+        (format!("{canary}.concurrency"), json!({"queue": 16}), false),
+        (format!("{canary}.pool"), json!({"max_idle": 0}), true),
+        (format!("{canary}.resolve"), json!("5s"), true),
+        (format!("{canary}.resolve"), json!(5), false),
+        (
             format!("{canary}.tls"),
             json!({"server_name": "h", "insecure": true}),
             false,
@@ -383,7 +415,7 @@ fn fill(schema: &Value, value: &mut Value) -> usize {
                 if let Some(default) = schema.get("default") {
                     filled += 1;
                     fields.insert(key.clone(), default.clone());
-                } else if ["limits", "timeouts", "analysis"].contains(&key.as_str()) {
+                } else if ["limits", "timeouts", "analysis", "pool"].contains(&key.as_str()) {
                     fields.insert(key.clone(), json!({}));
                 }
             }

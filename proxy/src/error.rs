@@ -5,7 +5,7 @@
 //! the head of an otherwise successful response.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HeaderName};
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::h1::body::BodyError;
@@ -76,6 +76,9 @@ pub(crate) enum Failure {
     /// We have no means to ask an upstream now.
     #[error("no capacity to ask an upstream: {0}")]
     Exhausted(std::io::Error),
+    /// The backend has its limit in flight, and its queue is full or too slow.
+    #[error("the backend is overloaded")]
+    Overloaded,
     /// The upstream could not be connected.
     #[error("cannot connect: {0}")]
     Connect(String),
@@ -120,9 +123,11 @@ impl Failure {
             | Self::BodyBroken
             | Self::KeyMissing => Blame::Client,
             Self::NoRoute | Self::NotReady | Self::Exhausted(_) => Blame::Ours,
-            Self::Connect(_) | Self::ConnectLate | Self::ResponseLate | Self::BadResponse(_) => {
-                Blame::Upstream
-            }
+            Self::Overloaded
+            | Self::Connect(_)
+            | Self::ConnectLate
+            | Self::ResponseLate
+            | Self::BadResponse(_) => Blame::Upstream,
         }
     }
 
@@ -150,6 +155,10 @@ impl Failure {
         if matches!(self, Self::MethodRefused) {
             let methods = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             response.headers_mut().insert(ALLOW, methods);
+        }
+        if matches!(self, Self::Overloaded) {
+            let seconds = HeaderValue::from_static("1");
+            response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         response
     }
@@ -222,6 +231,11 @@ impl Failure {
                 StatusCode::SERVICE_UNAVAILABLE,
                 14,
                 "The proxy has no capacity for this request now.",
+            ),
+            Self::Overloaded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                14,
+                "The upstream has as many requests as it may; try again in a moment.",
             ),
             Self::Connect(_) => (
                 StatusCode::BAD_GATEWAY,

@@ -27,6 +27,7 @@ use crate::route::Table;
 use crate::shadow::Memory;
 use crate::succession::Inheritance;
 use crate::tls::{Handshakes, Port};
+use crate::upstream::{Clusters, overseer};
 use crate::worker::{self, Desk};
 
 /// Connections that may wait to be taken by one worker.
@@ -40,6 +41,7 @@ pub struct DataPlane {
     shared: Arc<Shared>,
     signal: Arc<watch::Sender<Signal>>,
     addresses: Arc<[SocketAddr]>,
+    clock: Clock,
 }
 
 /// How a drain ended.
@@ -67,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) copies: Arc<Memory>,
     /// Who collects spans of exchanges.
     pub(crate) span_links: OnceLock<Arc<dyn SpanLinks>>,
+    /// The backends in force, for whom it concerns beside the workers.
+    pub(crate) clusters: watch::Sender<Arc<Clusters>>,
     measurements: Measurements,
 }
 
@@ -78,6 +82,8 @@ pub(crate) struct Rules {
     pub(crate) sampling: Sampling,
     /// Routes and splits.
     pub(crate) table: Table,
+    /// Their backends.
+    pub(crate) clusters: Arc<Clusters>,
 }
 
 /// What the threads are told.
@@ -123,12 +129,14 @@ impl DataPlane {
             handshakes: Handshakes::default(),
             copies: Arc::default(),
             span_links: OnceLock::new(),
+            clusters: watch::Sender::default(),
             measurements: Measurements::new(workers, bell),
         });
         let plane = Self {
             shared,
             signal: Arc::new(signal),
             addresses: addresses.into(),
+            clock,
         };
         plane
             .start_threads(workers, listeners, inheritance, config, clock)
@@ -147,12 +155,16 @@ impl DataPlane {
     pub fn install(&self, config: &Arc<Config>, splits: &BTreeMap<String, Arc<Split>>) {
         let telemetry = config.telemetry.as_ref();
         let sampling = telemetry.map(|telemetry| telemetry.trace_sample);
+        let former = Arc::clone(&self.shared.clusters.borrow());
+        let clusters = Arc::new(Clusters::new(config, Some(&former)));
         let rules = Rules {
+            clusters: Arc::clone(&clusters),
             limits: config.limits.clone(),
             sampling: sampling.map(Sampling::of).unwrap_or_default(),
             table: Table::new(config, splits, &self.shared.measurements),
         };
         self.shared.rules.store(Some(Arc::new(rules)));
+        self.shared.clusters.send_replace(clusters);
         for (port, listener) in self.shared.ports.iter().zip(&config.listeners) {
             port.reload(listener);
         }
@@ -175,6 +187,8 @@ impl DataPlane {
     /// Writes the data plane's metrics onto the page.
     pub fn metrics(&self, page: &mut Page) {
         self.shared.measurements.metrics(page);
+        let clusters = Arc::clone(&self.shared.clusters.borrow());
+        clusters.metrics(page, self.clock.now_ms());
         let active = page.family(&names::ACTIVE_REQUESTS);
         active.add(&[], self.in_flight());
         let connections = page.family(&names::CONNECTIONS);
@@ -242,6 +256,10 @@ impl DataPlane {
                     runtime.block_on(worker::run(desk, handovers, signal));
                 })?;
             }
+            let (clusters, signal) = (self.shared.clusters.subscribe(), self.signal.subscribe());
+            self.spawn("serin-overseer".to_owned(), move |runtime| {
+                runtime.block_on(overseer::run(clusters, signal));
+            })?;
             let acceptor = Acceptor {
                 shared: Arc::clone(&self.shared),
                 workers: queues.into(),
@@ -276,7 +294,8 @@ impl DataPlane {
                     let _ = started.send(Ok(()));
                     body(&runtime);
                     // Here, not in a later thread-local destructor: what is cut off is recorded.
-                    drop(runtime);
+                    // Nobody waits for a name that is being looked up.
+                    runtime.shutdown_background();
                 }
                 Err(error) => {
                     let _ = started.send(Err(error));

@@ -30,7 +30,11 @@ mod reload;
 #[cfg(test)]
 mod replacement;
 #[cfg(test)]
+<<<<<<< HEAD
 mod shadow;
+=======
+mod secure;
+>>>>>>> main
 #[cfg(test)]
 mod soak;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tls;
+use super::{handling, tls};
 use crate::model::{Backend, Endpoint, Protocol, Release};
 use crate::tls::ClientTls;
 use crate::walk::{At, Fields, Keys};
@@ -12,7 +12,18 @@ pub(crate) const BACKENDS_KEYS: Keys = Keys {
     later: &[],
 };
 pub(crate) const KEYS: Keys = Keys {
-    known: &["release", "endpoints", "protocol", "tls"],
+    known: &[
+        "release",
+        "endpoints",
+        "protocol",
+        "tls",
+        "balance",
+        "pool",
+        "health_check",
+        "ejection",
+        "concurrency",
+        "resolve",
+    ],
     later: &["fallback", "retries", "retry"],
 };
 pub(crate) const PROTOCOLS: [(&str, Protocol); 3] = [
@@ -72,6 +83,7 @@ fn backend(at: &At<'_>, in_rollout: bool) -> Option<Backend> {
         endpoints,
         protocol,
         tls,
+        handling: handling::handling(&fields),
     })
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod address;
 mod advice;
 pub(crate) mod backend;
 pub(crate) mod guardrail;
+pub(crate) mod handling;
 pub(crate) mod limits;
 pub(crate) mod matcher;
 pub(crate) mod mirror;

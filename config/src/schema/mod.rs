@@ -4,6 +4,7 @@
 //! refuses a schema whose keys are not the reader's, and a test holds every default against the reader. What a
 //! schema can't say (names are unique, weights rise, files exist) is left to `check`.
 
+mod handling;
 mod rollout;
 mod route;
 mod telemetry;

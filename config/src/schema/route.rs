@@ -3,8 +3,13 @@
 use serde_json::{Value, json};
 
 use super::{
+<<<<<<< HEAD
     choice, described, duration, list, object, one_of, pattern, percent, rollout, size, text, tls,
     with_default,
+=======
+    choice, described, duration, handling, list, object, one_of, pattern, percent, rollout, text,
+    tls, with_default,
+>>>>>>> main
 };
 use crate::compile::{backend, matcher, mirror, retries, route, routing_key};
 use crate::units::{format_duration, format_size};
@@ -263,6 +268,12 @@ fn arm(description: &str) -> Value {
             ),
             ("protocol", with_default(protocol, "auto")),
             ("tls", tls::client()),
+            ("balance", handling::balance()),
+            ("pool", handling::pool()),
+            ("health_check", handling::health_check()),
+            ("ejection", handling::ejection()),
+            ("concurrency", handling::concurrency()),
+            ("resolve", handling::resolve()),
         ],
     )
 }

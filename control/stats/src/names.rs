@@ -70,6 +70,10 @@ pub mod label {
     pub const REASON: &str = "reason";
     /// What came of something.
     pub const RESULT: &str = "result";
+    /// An endpoint, as configured.
+    pub const ENDPOINT: &str = "endpoint";
+    /// `healthy`, `unhealthy` or `ejected`.
+    pub const STATE: &str = "state";
     /// `traces` or `metrics`.
     pub const SIGNAL: &str = "signal";
 }
@@ -99,6 +103,26 @@ pub const CLIENT_DURATION: Metric = Metric {
 pub const CONNECTIONS: Metric = gauge("serin.connections", "Client connections that are open.");
 /// Handshakes on listeners with TLS.
 pub const TLS_HANDSHAKES: Metric = counter("serin.tls.handshakes", "TLS handshakes with clients.");
+/// Who of a backend is asked.
+pub const ENDPOINTS: Metric = gauge(
+    "serin.endpoints",
+    "Addresses of each endpoint by state; who is unhealthy or ejected is not asked.",
+);
+/// Endpoints that failed.
+pub const EJECTIONS: Metric = counter(
+    "serin.ejections",
+    "How often an endpoint that failed was left alone.",
+);
+/// The queue in front of a backend.
+pub const BACKEND_WAITING: Metric = gauge(
+    "serin.backend.waiting",
+    "Requests that wait because the backend has its limit in flight.",
+);
+/// What the queue doesn't hold.
+pub const BACKEND_SHED: Metric = counter(
+    "serin.backend.shed",
+    "Requests answered 503 because the backend's queue was full, or too slow.",
+);
 /// Requests by how they counted.
 pub const REQUESTS: Metric = counter(
     "serin.requests",

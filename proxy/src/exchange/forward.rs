@@ -14,7 +14,12 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+<<<<<<< HEAD
 use serin_config::model::{Backend, Timeouts};
+=======
+use serin_config::model::{Protocol, Timeouts};
+use serin_stats::snapshot::Arm;
+>>>>>>> main
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::admit::declared_length;
@@ -34,7 +39,8 @@ use crate::upstream::{Booking, Lease, Unsent, Wire};
 /// How an endpoint is asked.
 struct Question<'e> {
     entry: &'e RouteEntry,
-    backend: &'e Backend,
+    arm: Arm,
+    key: u64,
     timeouts: Timeouts,
     wire: Wire,
     /// When everything must be over.
@@ -109,7 +115,8 @@ impl Exchange<'_> {
     ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
         let entry = &Arc::clone(ticket.entry());
         let backend = backend(entry, ticket.answerer()).ok_or_else(Failure::no_endpoint)?;
-        let booking = self.choose(backend)?;
+        let (arm, key) = (ticket.answerer(), ticket.place());
+        let booking = self.book(entry, arm, key).await?;
         ticket.asks(ticket.answerer(), booking.endpoint());
         let wire = Wire::of(backend.protocol, self.is_call);
         let outbound = Outbound {
@@ -148,7 +155,8 @@ impl Exchange<'_> {
         let timeouts = entry.route.timeouts;
         let question = Question {
             entry,
-            backend,
+            arm,
+            key,
             timeouts,
             wire,
             end: self.end(ticket),
@@ -179,8 +187,7 @@ impl Exchange<'_> {
         let (mut booking, mut request) = (booking, request);
         let (mut made, mut fresh) = (0, false);
         loop {
-            // Who failed is asked again only when there is nobody else.
-            let failed = booking.shun();
+            let asked = booking.whom();
             let mut lease = match question.lease(booking, fresh).await {
                 Ok(lease) => lease,
                 Err(failure) => {
@@ -188,7 +195,11 @@ impl Exchange<'_> {
                         && budgets.allow(policy, Why::Connect, made, true)
                     {
                         made += 1;
-                        booking = self.choose(question.backend)?;
+                        // Who failed is asked again only when there is nobody else.
+                        let failed = asked.shun();
+                        booking = self
+                            .book(question.entry, question.arm, question.key)
+                            .await?;
                         drop(failed);
                         continue;
                     }
@@ -196,7 +207,9 @@ impl Exchange<'_> {
                 }
             };
             let spare = spare(&request);
-            let (why, again, outcome) = match question.send(&mut lease, request).await? {
+            let sent = question.send(&mut lease, request).await;
+            let sent = sent.inspect_err(|failure| lease.note(failure))?;
+            let (why, again, outcome) = match sent {
                 Ok(response) => {
                     let why = Why::Status(response.status().as_u16());
                     (Some(why), spare, Ok((response, lease)))
@@ -212,13 +225,18 @@ impl Exchange<'_> {
                             request = again;
                             fresh = true;
                             drop(lease);
-                            booking = self.choose(question.backend)?;
+                            booking = self
+                                .book(question.entry, question.arm, question.key)
+                                .await?;
                             continue;
                         }
                         let failure = question.failure(unsent.error);
+                        lease.note(&failure);
                         (Some(Why::Reset), Some(again), Err(failure.into()))
                     } else {
-                        (None, None, Err(question.failure(unsent.error).into()))
+                        let failure = question.failure(unsent.error);
+                        lease.note(&failure);
+                        (None, None, Err(failure.into()))
                     }
                 }
             };
@@ -227,7 +245,10 @@ impl Exchange<'_> {
                     made += 1;
                     request = again;
                     drop(outcome);
-                    booking = self.choose(question.backend)?;
+                    let failed = asked.shun();
+                    booking = self
+                        .book(question.entry, question.arm, question.key)
+                        .await?;
                     drop(failed);
                 }
                 _ => return outcome,

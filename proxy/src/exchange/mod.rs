@@ -163,12 +163,15 @@ impl Exchange<'_> {
         Some(self.arrived() + total)
     }
 
-    /// An endpoint of these.
-    fn choose(&self, backend: &Backend) -> Result<Booking, Failure> {
+    /// One of the arm's endpoints, as soon as there is room for one more exchange.
+    async fn book(&self, entry: &RouteEntry, arm: Arm, key: u64) -> Result<Booking, Failure> {
+        let cluster = self.rules.clusters.of(entry.index, arm);
+        let cluster = cluster.ok_or_else(Failure::no_endpoint)?;
+        let now_ms = self.arrival.unix_ms;
         let upstreams = &self.desk.upstreams;
         upstreams
-            .choose(backend, &self.desk.identity)
-            .ok_or_else(Failure::no_endpoint)
+            .book(cluster, key, now_ms, &self.desk.identity)
+            .await
     }
 
     /// The route and where the request falls on it; `None` when that depends on the body.

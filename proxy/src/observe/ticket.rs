@@ -90,6 +90,11 @@ impl Ticket {
         &self.entry
     }
 
+    /// The key's hash, for who ties keys to endpoints.
+    pub(crate) const fn place(&self) -> u64 {
+        self.assignment.place
+    }
+
     /// Who is to answer, and whom the request counts for.
     pub(crate) const fn arm(&self) -> Arm {
         self.arm

@@ -50,6 +50,7 @@ impl Salt {
         Assignment {
             unit: (xxh3_64_with_seed(key, self.0) >> 11) as f64 * UNIT,
             bucket: (place % USER_BUCKETS as u64) as u8,
+            place,
             slot: (place / USER_BUCKETS as u64 % USER_SLOTS as u64) as u16,
         }
     }
@@ -62,6 +63,8 @@ pub struct Assignment {
     pub unit: f64,
     /// The user's bucket for cluster-robust variances; unrelated to `unit`.
     pub bucket: u8,
+    /// The key's hash behind bucket and slot, the same for all routes and releases.
+    pub place: u64,
     /// The user's slot in the sets of who erred; unrelated to `unit`.
     pub slot: u16,
 }

@@ -7,7 +7,11 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use serin_config::model::{
+<<<<<<< HEAD
     Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, KeyFallback, KeySource,
+=======
+    Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, Handling, KeyFallback, KeySource,
+>>>>>>> main
     Limits, Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries, Rollout, Route,
     Timeouts,
 };
@@ -89,6 +93,7 @@ pub(crate) fn backend(version: &str) -> Backend {
         }],
         protocol: Protocol::Auto,
         tls: None,
+        handling: Handling::DEFAULT,
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::HeaderName;
-use serin_config::model::{Config, Match, Route};
+use serin_config::model::{Balance, Config, Match, Route};
 use serin_stats::split::Split;
 
 use super::assign::{Assignment, Salt};
@@ -40,6 +40,7 @@ pub struct RouteEntry {
     pub(crate) choice: Choice,
     conditions: Conditions,
     key: KeyRule,
+    needs_key: bool,
 }
 
 /// The answer to "which route?".
@@ -110,6 +111,8 @@ impl RouteEntry {
         Self {
             salt: Salt::new(secret, &route.name, digest),
             conditions: Conditions::new(&route.matcher),
+            needs_key: route.canary.is_some()
+                || route.baseline.handling.balance == Balance::RoutingKey,
             key: KeyRule::new(route),
             choice: Choice::new(route, stage.split()),
             route: Arc::clone(route),
@@ -118,9 +121,9 @@ impl RouteEntry {
         }
     }
 
-    /// Where this request falls. A route with one arm asks for no key.
+    /// Where this request falls. A route with one arm asks for no key, unless keys are tied to endpoints.
     pub fn assign(&self, facts: &RequestFacts<'_>) -> Result<Assignment, Unassigned> {
-        let key = if self.route.canary.is_some() {
+        let key = if self.needs_key {
             self.key.find(facts)?
         } else {
             Key::Request(facts.request_id)

@@ -1,16 +1,22 @@
 //! Opens connections to an endpoint, and hands each to a task of its own on this worker.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
+<<<<<<< HEAD
 use serin_config::model::{Endpoint, Protocol};
 use serin_config::tls::ClientTls;
+=======
+>>>>>>> main
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::member::Member;
+use super::pool::Reach;
 use crate::error::Failure;
 use crate::exchange::Upload;
 use crate::socket::{Probe, Socket, Stream};
@@ -62,11 +68,10 @@ const READ_BUFFER: usize = 256 * 1024;
 
 /// Opens an HTTP/1.1 connection.
 pub(crate) async fn http1(
-    endpoint: &Endpoint,
-    tls: Option<&ClientTls>,
+    reach: &Reach,
     limit: Duration,
 ) -> Result<(http1::SendRequest<Upload>, Probe), Failure> {
-    let stream = connect(endpoint, tls, Wire::Http1, limit).await?;
+    let stream = reach.open(Wire::Http1, limit).await?;
     let probe = stream.probe();
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER)
@@ -83,11 +88,10 @@ pub(crate) async fn http1(
 
 /// Opens an HTTP/2 connection.
 pub(crate) async fn http2(
-    endpoint: &Endpoint,
-    tls: Option<&ClientTls>,
+    reach: &Reach,
     limit: Duration,
 ) -> Result<http2::SendRequest<Upload>, Failure> {
-    let stream = connect(endpoint, tls, Wire::Http2, limit).await?;
+    let stream = reach.open(Wire::Http2, limit).await?;
     let (sender, connection) = http2::Builder::new(SameThread)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -106,20 +110,24 @@ pub(crate) async fn http2(
     Ok(sender)
 }
 
-/// Opens a stream to an endpoint, within this time; a handshake is part of it. Names are looked up at every
-/// connect, and all their addresses tried in turn.
-pub(crate) async fn connect(
-    endpoint: &Endpoint,
-    tls: Option<&ClientTls>,
+/// Opens a stream to a member at this address, within this time; a handshake is part of it. A name that was not
+/// looked up yet is looked up now, and all its addresses tried in turn.
+pub(super) async fn connect(
+    member: &Member,
+    address: Option<SocketAddr>,
     wire: Wire,
     limit: Duration,
 ) -> Result<Stream, Failure> {
     let connecting = async {
-        let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?;
+        let endpoint = &member.endpoint;
+        let stream = match address {
+            Some(address) => TcpStream::connect(address).await?,
+            None => TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?,
+        };
         let socket = Socket::new(stream)?;
-        match tls {
-            Some(tls) if endpoint.is_https => tls::connect(socket, endpoint, tls, wire).await,
-            _ => Ok(Stream::Plain(socket)),
+        match &member.tls {
+            Some(tls) => tls::connect(socket, endpoint, tls, wire).await,
+            None => Ok(Stream::Plain(socket)),
         }
     };
     timeout(limit, connecting)

@@ -7,8 +7,8 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 
-use super::pool::Booking;
-use crate::error::BoxError;
+use super::booking::Booking;
+use crate::error::{BoxError, Failure};
 use crate::exchange::Upload;
 use crate::socket::Probe;
 
@@ -74,6 +74,7 @@ impl Lease {
             }
         };
         if let Ok(response) = &sent {
+            self.booking.answered(response.status().as_u16());
             self.is_doubtful = response.status() == StatusCode::INTERNAL_SERVER_ERROR;
         }
         sent.map_err(|mut failed| {
@@ -89,6 +90,11 @@ impl Lease {
                 error: error.into(),
             }
         })
+    }
+
+    /// Notes that there was no response, and why.
+    pub(crate) fn note(&self, failure: &Failure) {
+        self.booking.note(failure);
     }
 
     /// The response has ended: its connection may serve the next exchange, if the request has ended too.

@@ -7,8 +7,8 @@
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use super::pool::Booking;
-use super::{IDLE_LIMIT, MAX_IDLE, Wire};
+use super::booking::{Booking, Shunned};
+use super::dial::Wire;
 use crate::error::Failure;
 use crate::socket::Stream;
 
@@ -39,8 +39,18 @@ impl Line {
     }
 
     /// While this is held, other endpoints are rather chosen.
-    pub(crate) fn shun(&self) -> Booking {
-        self.booking.shun()
+    pub(crate) fn shun(&self) -> Shunned {
+        self.booking.whom().shun()
+    }
+
+    /// The response's head came, with this status.
+    pub(crate) fn answered(&self, status: u16) {
+        self.booking.answered(status);
+    }
+
+    /// Notes that there was no response, and why.
+    pub(crate) fn note(&self, failure: &Failure) {
+        self.booking.note(failure);
     }
 
     /// The exchange is over, and nothing is left on the connection: it may serve the next.
@@ -48,7 +58,9 @@ impl Line {
         let Self {
             booking, stream, ..
         } = self;
-        booking.upstream().resting().put(stream, now);
+        let upstream = booking.upstream();
+        let most = upstream.limits().max_idle;
+        upstream.resting().put(stream, now, most);
     }
 }
 
@@ -67,7 +79,10 @@ impl Booking {
 
     /// A new connection.
     pub(crate) async fn new_line(self, limit: Duration) -> Result<Line, Failure> {
-        let stream = self.upstream().open(Wire::Http1, limit).await?;
+        // Boxed: connections are opened seldom, and a handshake is large.
+        let opening = Box::pin(self.upstream().reach().open(Wire::Http1, limit));
+        let opened = opening.await;
+        let stream = opened.inspect_err(|failure| self.note(failure))?;
         Ok(Line {
             booking: self,
             stream,
@@ -77,9 +92,9 @@ impl Booking {
 }
 
 impl Resting {
-    fn put(&self, stream: Stream, now: Instant) {
+    fn put(&self, stream: Stream, now: Instant, most: usize) {
         let mut resting = self.0.borrow_mut();
-        if resting.len() < MAX_IDLE {
+        if resting.len() < most {
             resting.push(Rest { stream, since: now });
         }
     }
@@ -96,9 +111,9 @@ impl Resting {
     }
 
     /// Closes those that have rested too long, or were closed by the other side.
-    pub(super) fn reap(&self, now: Instant) {
+    pub(super) fn reap(&self, now: Instant, limit: Duration) {
         self.0.borrow_mut().retain_mut(|rest| {
-            now.saturating_duration_since(rest.since) < IDLE_LIMIT && rest.stream.is_quiet(false)
+            now.saturating_duration_since(rest.since) < limit && rest.stream.is_quiet(false)
         });
     }
 }

@@ -1,95 +1,132 @@
 //! Which endpoint is asked, over which connection.
 //!
-//! Each worker has its own pools, so nothing here is shared between threads: [`pool`] keeps an endpoint's
-//! connections, [`dial`] opens them, [`lease`] is one exchange's hold on one, [`Upstreams`] finds the endpoint.
+//! A backend is a [`cluster`] of [`member`]s, which all workers share: what is known of them is atomics.
+//! [`balance`], [`ejection`] and [`health`] say who is asked, [`admission`] how much at once, [`overseer`] looks
+//! names and health up, away from the workers. Connections are each worker's own: [`pool`] keeps a member's,
+//! [`dial`] opens them, [`lease`] is one exchange's hold on one.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use serin_config::model::{Backend, Endpoint};
-
+use crate::Clock;
+use crate::error::Failure;
 use crate::identity::Identity;
-use crate::route::Table;
 
+mod admission;
+mod balance;
+mod booking;
+mod cluster;
+mod clusters;
 mod dial;
+mod ejection;
+mod health;
 mod lease;
 mod line;
+mod member;
+pub(crate) mod overseer;
 mod pool;
 
+<<<<<<< HEAD
 pub(crate) use dial::{SameThread, Wire, connect};
+=======
+pub(crate) use booking::{Booking, Shunned};
+pub(crate) use cluster::Cluster;
+pub(crate) use clusters::Clusters;
+pub(crate) use dial::{SameThread, Wire};
+>>>>>>> main
 pub(crate) use lease::{Lease, Unsent};
 pub(crate) use line::Line;
-pub(crate) use pool::{Booking, Upstream};
+pub(crate) use pool::Upstream;
 
-/// Idle HTTP/1.1 connections kept per endpoint and worker.
-const MAX_IDLE: usize = 512;
-/// An idle connection is closed after this.
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+use member::Member;
 
-/// All endpoints that this worker has asked.
-#[derive(Default)]
+/// The members that this worker has asked.
 pub(crate) struct Upstreams {
-    known: RefCell<HashMap<Endpoint, Rc<Upstream>>>,
+    clock: Clock,
+    /// By the member's id, which rises.
+    known: RefCell<Vec<Rc<Upstream>>>,
 }
 
 impl Upstreams {
-    /// The less loaded of two of the backend's endpoints, chosen at random; `None` when it has none.
-    pub(crate) fn choose(&self, backend: &Backend, dice: &Identity) -> Option<Booking> {
-        let endpoints = backend.endpoints.as_slice();
-        let upstream = match endpoints {
-            [] => return None,
-            [only] => self.upstream(only, backend),
-            several => {
-                let count = several.len() as u64;
-                let draw = dice.draw();
-                // Two different ones: the second is any of the others.
-                let first = (draw >> 32) % count;
-                let second = (first + 1 + (draw & 0xffff_ffff) % (count - 1)) % count;
-                let first = self.upstream(several.get(first as usize)?, backend);
-                let second = self.upstream(several.get(second as usize)?, backend);
-                if second.outstanding() < first.outstanding() {
-                    second
-                } else {
-                    first
-                }
-            }
-        };
-        Some(Booking::new(upstream))
+    pub(crate) const fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            known: RefCell::new(Vec::new()),
+        }
     }
 
-    /// Forgets the endpoints that left the configuration (exchanges that ask them go on).
-    pub(crate) fn retain(&self, table: &Table) {
-        let routes = table.entries().iter().map(|entry| &entry.route);
-        let backends = routes.flat_map(|route| [Some(&route.baseline), route.canary.as_ref()]);
-        let wanted: HashSet<&Endpoint> = backends
-            .flatten()
-            .flat_map(|backend| &backend.endpoints)
-            .collect();
+    /// Someone to ask, as soon as the backend has room for one more. `key` is who asks, for backends that
+    /// tie keys to endpoints.
+    pub(crate) async fn book(
+        &self,
+        cluster: &Arc<Cluster>,
+        key: u64,
+        now_ms: u64,
+        dice: &Identity,
+    ) -> Result<Booking, Failure> {
+        let place = match &cluster.admission {
+            // Boxed: a queue costs the connections nothing that have none.
+            Some(admission) => Box::pin(admission.enter()).await?,
+            None => admission::Place::default(),
+        };
+        let booking = self.choose(cluster, key, now_ms, dice);
+        Ok(booking.ok_or_else(Failure::no_endpoint)?.at(place))
+    }
+
+    /// Someone to ask; `None` when there is nobody.
+    pub(crate) fn choose(
+        &self,
+        cluster: &Arc<Cluster>,
+        key: u64,
+        now_ms: u64,
+        dice: &Identity,
+    ) -> Option<Booking> {
+        cluster.with_members(|members| match members {
+            [] => None,
+            [only] => Some(Booking::of_the_only(self.upstream(cluster, only))),
+            several => {
+                let member = cluster.pick(several, key, now_ms, dice)?;
+                Some(Booking::of_several(self.upstream(cluster, member)))
+            }
+        })
+    }
+
+    /// Forgets the members that nobody is to ask any more (exchanges that ask them go on).
+    pub(crate) fn let_go(&self) {
         self.known
             .borrow_mut()
-            .retain(|endpoint, _| wanted.contains(endpoint));
+            .retain(|upstream| !upstream.member().is_retired());
     }
 
-    /// Closes connections that were idle for too long.
+    /// Closes connections that were idle for too long, and those of members that are gone.
     pub(crate) fn reap(&self, now: Instant) {
-        for upstream in self.known.borrow().values() {
+        self.let_go();
+        for upstream in self.known.borrow().iter() {
             upstream.reap(now);
         }
     }
 
-    /// One that is to be recognised differently, after a reload, is another one.
-    fn upstream(&self, endpoint: &Endpoint, backend: &Backend) -> Rc<Upstream> {
-        let tls = backend.tls.as_ref();
-        if let Some(known) = self.known.borrow().get(endpoint)
-            && known.is_secured_by(tls)
-        {
-            return Rc::clone(known);
-        }
-        let upstream = Rc::new(Upstream::new(endpoint.clone(), tls.cloned()));
+    fn upstream(&self, cluster: &Arc<Cluster>, member: &Arc<Member>) -> Rc<Upstream> {
         let mut known = self.known.borrow_mut();
-        known.insert(endpoint.clone(), Rc::clone(&upstream));
-        upstream
+        let place = known.binary_search_by_key(&member.id, |upstream| upstream.member().id);
+        match place {
+            Ok(at) => match known.get_mut(at) {
+                // After a reload the member is another cluster's.
+                Some(upstream) if !upstream.is_in(cluster) => {
+                    let moved = Rc::new(upstream.moved_to(cluster));
+                    *upstream = Rc::clone(&moved);
+                    moved
+                }
+                Some(upstream) => Rc::clone(upstream),
+                None => Rc::new(Upstream::new(cluster, member, self.clock)),
+            },
+            Err(at) => {
+                let upstream = Rc::new(Upstream::new(cluster, member, self.clock));
+                known.insert(at, Rc::clone(&upstream));
+                upstream
+            }
+        }
     }
 }

@@ -1,34 +1,49 @@
-//! One endpoint's connections on one worker.
+//! One member's connections on one worker.
 //!
 //! HTTP/1.1: idle connections, the latest used first, so that surplus ones grow old and are closed; one is used
 //! again only when it is still open and silent. HTTP/2: one connection that all exchanges share; who finds it
 //! closed opens the next, the others wait for that one attempt.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
 use hyper::client::conn::{http1, http2};
-use serin_config::model::Endpoint;
-use serin_config::tls::ClientTls;
+use serin_config::model::Pool;
 
+use super::cluster::Cluster;
 use super::dial::{self, Wire};
-use super::lease::{Connection, Lease};
+use super::lease::Connection;
 use super::line::Resting;
-use super::{IDLE_LIMIT, MAX_IDLE};
+use super::member::Member;
+use crate::Clock;
 use crate::error::Failure;
 use crate::exchange::Upload;
 use crate::socket::{Probe, Stream};
 
 type SharedHttp2 = Shared<LocalBoxFuture<'static, Result<http2::SendRequest<Upload>, Rc<Failure>>>>;
 
-/// One endpoint.
+/// One member, as one worker reaches it.
 pub(crate) struct Upstream {
-    endpoint: Endpoint,
-    tls: Option<ClientTls>,
-    outstanding: Cell<usize>,
+    reach: Reach,
+    kept: Rc<Kept>,
+}
+
+/// A member, and who is told how it does.
+#[derive(Clone)]
+pub(super) struct Reach {
+    cluster: Arc<Cluster>,
+    member: Arc<Member>,
+    clock: Clock,
+}
+
+/// Its connections.
+#[derive(Default)]
+struct Kept {
     /// The longest idle first.
     idle: RefCell<Vec<Idle>>,
     resting: Resting,
@@ -42,45 +57,65 @@ struct Idle {
     since: Instant,
 }
 
-/// One exchange that asks an endpoint: counted while it lasts.
-pub(crate) struct Booking(Rc<Upstream>);
-
 impl Upstream {
-    pub(super) fn new(endpoint: Endpoint, tls: Option<ClientTls>) -> Self {
+    pub(super) fn new(cluster: &Arc<Cluster>, member: &Arc<Member>, clock: Clock) -> Self {
+        let reach = Reach {
+            cluster: Arc::clone(cluster),
+            member: Arc::clone(member),
+            clock,
+        };
         Self {
-            endpoint,
-            tls,
-            outstanding: Cell::new(0),
-            idle: RefCell::default(),
-            resting: Resting::default(),
-            http2: RefCell::default(),
+            reach,
+            kept: Rc::default(),
         }
     }
 
-    /// Whether the endpoint is to be recognised like this.
-    pub(super) fn is_secured_by(&self, tls: Option<&ClientTls>) -> bool {
-        self.tls.as_ref() == tls
+    /// The same member and connections, in the cluster that a reload made.
+    pub(super) fn moved_to(&self, cluster: &Arc<Cluster>) -> Self {
+        Self {
+            reach: Reach {
+                cluster: Arc::clone(cluster),
+                ..self.reach.clone()
+            },
+            kept: Rc::clone(&self.kept),
+        }
     }
 
-    /// Exchanges in flight.
-    pub(super) fn outstanding(&self) -> usize {
-        self.outstanding.get()
+    pub(super) fn is_in(&self, cluster: &Arc<Cluster>) -> bool {
+        Arc::ptr_eq(&self.reach.cluster, cluster)
     }
 
-    /// A new connection.
-    pub(super) async fn open(&self, wire: Wire, limit: Duration) -> Result<Stream, Failure> {
-        dial::connect(&self.endpoint, self.tls.as_ref(), wire, limit).await
+    pub(super) fn member(&self) -> &Member {
+        &self.reach.member
+    }
+
+    pub(super) const fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.reach.clock.now_ms()
+    }
+
+    /// The member failed a client.
+    pub(super) fn blame(&self) {
+        self.reach.blame();
+    }
+
+    /// How many idle connections are kept, and how long.
+    pub(super) fn limits(&self) -> &Pool {
+        &self.reach.cluster.backend.handling.pool
     }
 
     /// Connections on which we speak HTTP/1.1 ourselves.
-    pub(super) const fn resting(&self) -> &Resting {
-        &self.resting
+    pub(super) fn resting(&self) -> &Resting {
+        &self.kept.resting
     }
 
     /// Keeps a connection for the next exchange.
     pub(super) fn keep(&self, sender: http1::SendRequest<Upload>, probe: Probe) {
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < MAX_IDLE && !sender.is_closed() {
+        let mut idle = self.kept.idle.borrow_mut();
+        if idle.len() < self.limits().max_idle && !sender.is_closed() {
             idle.push(Idle {
                 sender,
                 probe,
@@ -91,27 +126,33 @@ impl Upstream {
 
     /// Closes connections that were idle for too long.
     pub(super) fn reap(&self, now: Instant) {
-        self.resting.reap(now);
-        self.idle.borrow_mut().retain(|idle| {
-            now.saturating_duration_since(idle.since) < IDLE_LIMIT && !idle.sender.is_closed()
+        let limit = self.limits().idle_timeout;
+        self.kept.resting.reap(now, limit);
+        self.kept.idle.borrow_mut().retain(|idle| {
+            now.saturating_duration_since(idle.since) < limit && !idle.sender.is_closed()
         });
     }
 
-    fn take_idle(&self) -> Option<Idle> {
-        let mut idle = self.idle.borrow_mut();
+    /// An idle connection that can be used again.
+    pub(super) fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.kept.idle.borrow_mut();
         while let Some(last) = idle.pop() {
             if last.sender.is_ready() && last.probe.is_quiet() {
-                return Some(last);
+                return Some(Connection::Http1 {
+                    sender: last.sender,
+                    probe: last.probe,
+                });
             }
         }
         None
     }
 
-    async fn shared_http2(
+    /// The connection that all share, and whether it was there.
+    pub(super) async fn shared_http2(
         &self,
         limit: Duration,
     ) -> Result<(http2::SendRequest<Upload>, bool), Rc<Failure>> {
-        let open = self.http2.borrow().clone();
+        let open = self.kept.http2.borrow().clone();
         if let Some(open) = open {
             let is_reused = open.peek().is_some();
             match open.await {
@@ -127,7 +168,7 @@ impl Upstream {
 
     /// Opens the next shared connection, unless another exchange did so meanwhile.
     fn open_http2(&self, limit: Duration) -> SharedHttp2 {
-        let mut slot = self.http2.borrow_mut();
+        let mut slot = self.kept.http2.borrow_mut();
         let usable = slot.as_ref().filter(|open| match open.peek() {
             None => true,
             Some(Ok(sender)) => !sender.is_closed(),
@@ -136,68 +177,44 @@ impl Upstream {
         if let Some(open) = usable {
             return open.clone();
         }
-        let (endpoint, tls) = (self.endpoint.clone(), self.tls.clone());
-        let dialing = async move {
-            let dialing = dial::http2(&endpoint, tls.as_ref(), limit);
-            dialing.await.map_err(Rc::new)
-        };
+        let reach = self.reach.clone();
+        let dialing = async move { dial::http2(&reach, limit).await.map_err(Rc::new) };
         let dialing = dialing.boxed_local().shared();
         *slot = Some(dialing.clone());
         dialing
     }
 }
 
-impl Booking {
-    pub(super) fn new(upstream: Rc<Upstream>) -> Self {
-        upstream.outstanding.set(upstream.outstanding.get() + 1);
-        Self(upstream)
-    }
-
-    /// The endpoint that is asked.
-    pub(crate) fn endpoint(&self) -> &Endpoint {
-        &self.0.endpoint
-    }
-
-    /// Counts one more exchange there: as long as this is held, others are rather chosen.
-    pub(crate) fn shun(&self) -> Self {
-        Self::new(Rc::clone(&self.0))
-    }
-
-    pub(super) fn upstream(&self) -> &Upstream {
-        &self.0
-    }
-
-    /// A connection: an idle one if there is one and `fresh` doesn't forbid it, else a new one.
-    pub(crate) async fn lease(
-        self,
-        wire: Wire,
-        fresh: bool,
-        limit: Duration,
-    ) -> Result<Lease, Rc<Failure>> {
-        match wire {
-            Wire::Http1 => {
-                let idle = if fresh { None } else { self.0.take_idle() };
-                let is_reused = idle.is_some();
-                let (sender, probe) = match idle {
-                    Some(idle) => (idle.sender, idle.probe),
-                    None => dial::http1(&self.0.endpoint, self.0.tls.as_ref(), limit).await?,
-                };
-                let connection = Connection::Http1 { sender, probe };
-                Ok(Lease::new(self, connection, is_reused))
-            }
-            Wire::Http2 => {
-                let (sender, is_reused) = self.0.shared_http2(limit).await?;
-                Ok(Lease::new(self, Connection::Http2(sender), is_reused))
+impl Reach {
+    /// Opens a stream to the member, or to another address of its name when its own doesn't answer: then the
+    /// member is to blame, and the client need not know.
+    pub(super) async fn open(&self, wire: Wire, limit: Duration) -> Result<Stream, Failure> {
+        let member = &*self.member;
+        let siblings = member.siblings.load_full();
+        let others = siblings
+            .iter()
+            .filter(|&&other| Some(other) != member.address);
+        let mut others: Vec<SocketAddr> = others.copied().collect();
+        // Shared out: an address that swallows everything must leave time for another.
+        let each = limit / (others.len().min(2) as u32 + 1);
+        let mut failure = match dial::connect(member, member.address, wire, each).await {
+            Ok(stream) => return Ok(stream),
+            Err(failure) => failure,
+        };
+        others.truncate(2);
+        for other in others {
+            match dial::connect(member, Some(other), wire, each).await {
+                Ok(stream) => {
+                    self.blame();
+                    return Ok(stream);
+                }
+                Err(another) => failure = another,
             }
         }
+        Err(failure)
     }
-}
 
-impl Drop for Booking {
-    fn drop(&mut self) {
-        let upstream = &self.0;
-        upstream
-            .outstanding
-            .set(upstream.outstanding.get().saturating_sub(1));
+    fn blame(&self) {
+        self.cluster.blame(&self.member, self.clock.now_ms());
     }
 }

@@ -12,6 +12,7 @@ mod authority;
 mod deadlines;
 mod descriptors;
 mod downgrade;
+mod endpoints;
 mod forwarding;
 mod life;
 mod outcomes;

@@ -20,7 +20,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serin_config::model::{
+<<<<<<< HEAD
     Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Guardrail, KeyFallback,
+=======
+    Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, Guardrail, Handling, KeyFallback,
+>>>>>>> main
     KeySource, Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan, Protocol, Release,
     Retries, Rollout, Route, Timeouts,
 };
@@ -151,6 +155,7 @@ pub(crate) fn backend(address: SocketAddr, version: &str) -> Backend {
         }],
         protocol: Protocol::Auto,
         tls: None,
+        handling: Handling::DEFAULT,
     }
 }
 

@@ -18,13 +18,13 @@ use super::upward::{Stopped, Upward};
 use crate::buffer::Buffer;
 use crate::connection::Client;
 use crate::error::Failure;
+use crate::exchange::Exchange;
 use crate::exchange::retry::{self, Why};
-use crate::exchange::{Exchange, backend};
 use crate::h1::body::Body;
 use crate::h1::head::{self, Framing, ResponseHead, Room};
 use crate::observe::relay::Meaning;
 use crate::observe::{Ticket, grpc, outcome};
-use crate::upstream::{Booking, Line};
+use crate::upstream::{Line, Shunned};
 
 /// What a client is told that waits for leave to send its body.
 pub(in crate::exchange) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -144,15 +144,20 @@ async fn ask_arm(
         let (why, outcome) = match attempt.run(client, upward, &mut line).await {
             Ok(Came::Answered(answer)) => {
                 ticket.see_answer(answer.status);
+                line.answered(answer.status);
                 let why = Some(Why::Status(answer.status));
                 (why, Ok(Asked::Answered { line, answer }))
             }
             Ok(Came::Switched(head)) => {
                 let answer = attempt.answer;
+                line.answered(101);
                 return Ok(Asked::Switched { line, head, answer });
             }
             Err(Failed::Gone) => return Err(Trouble::Gone),
-            Err(Failed::Otherwise(failure)) => return Err(failure.into()),
+            Err(Failed::Otherwise(failure)) => {
+                line.note(&failure);
+                return Err(failure.into());
+            }
             Err(Failed::Silent(failure)) => {
                 let harmless = upward.is_untouched() || traits.is_idempotent;
                 if line.is_reused() && harmless && upward.can_rewind() {
@@ -161,18 +166,20 @@ async fn ask_arm(
                     fresh = true;
                     continue;
                 }
+                line.note(&failure);
                 (Some(Why::Reset), Err(failure.into()))
             }
         };
         let harmless = upward.is_untouched() || traits.is_idempotent && upward.is_replayable();
-        let failed = match &outcome {
-            Ok(Asked::Answered { line, .. } | Asked::Switched { line, .. }) => Some(line.shun()),
-            Err(_) => None,
-        };
         match why {
             Some(why) if budgets.allow(policy(ticket), why, made, harmless) => {
                 made += 1;
-                shunned = failed;
+                shunned = match &outcome {
+                    Ok(Asked::Answered { line, .. } | Asked::Switched { line, .. }) => {
+                        Some(line.shun())
+                    }
+                    Err(_) => None,
+                };
                 upward.rewind(Instant::now());
             }
             _ => return outcome,
@@ -191,10 +198,10 @@ async fn connect(
     exchange: &Exchange<'_>,
     ticket: &mut Ticket,
     fresh: bool,
-    shunned: &mut Option<Booking>,
+    shunned: &mut Option<Shunned>,
 ) -> Result<Line, Rc<Failure>> {
-    let backend = backend(ticket.entry(), ticket.answerer()).ok_or_else(Failure::no_endpoint)?;
-    let booking = exchange.choose(backend)?;
+    let (arm, key) = (ticket.answerer(), ticket.place());
+    let booking = exchange.book(ticket.entry(), arm, key).await?;
     ticket.asks(ticket.answerer(), booking.endpoint());
     *shunned = None;
     let booking = if fresh {
@@ -205,17 +212,19 @@ async fn connect(
             Err(booking) => booking,
         }
     };
-    *shunned = Some(booking.shun());
+    let whom = booking.whom();
     let timeouts = ticket.entry().route.timeouts;
     let connecting = booking.new_line(timeouts.connect);
-    let line = match exchange.end(ticket) {
+    let connected = match exchange.end(ticket) {
         Some(end) => timeout_at(end, connecting)
             .await
-            .map_err(|_| Failure::ConnectLate)??,
-        None => connecting.await?,
+            .unwrap_or(Err(Failure::ConnectLate)),
+        None => connecting.await,
     };
-    *shunned = None;
-    Ok(line)
+    if connected.is_err() {
+        *shunned = Some(whom.shun());
+    }
+    Ok(connected?)
 }
 
 /// One request on one connection, until the response's head.

@@ -34,6 +34,7 @@ pub(super) async fn relay(
     answered: Answered,
 ) -> Next {
     let Answered {
+        status: _,
         mut downward,
         meaning,
         upstream_stays,

@@ -47,13 +47,21 @@ fn golden_assignments() {
     let other_route = Salt::new(None, "chat", Some("9f86d081884c7d65"));
     let secret = Salt::new(Some(b"pepper"), "digits", Some("9f86d081884c7d65"));
     let plain = Salt::new(None, "everything-else", None);
-    let check = |salt: Salt, key: &[u8], unit: u64, bucket, slot| {
+    let check = |salt: Salt, key: &[u8], unit: u64, bucket: u8, slot: u16| {
+        let found = salt.assign(key);
+        let lowest = u64::from(slot) << 8 | u64::from(bucket);
+        assert_eq!(
+            found.place % (1 << 24),
+            lowest,
+            "bucket and slot are of the place"
+        );
         let expected = Assignment {
             unit: unit as f64 / (1_u64 << 53) as f64,
             bucket,
             slot,
+            place: found.place,
         };
-        assert_eq!(salt.assign(key), expected, "{salt:?} {key:?}");
+        assert_eq!(found, expected, "{salt:?} {key:?}");
     };
     check(digits, b"user-1", 635_964_806_010_636, 194, 14_112);
     check(digits, b"user-2", 4_939_006_448_639_160, 186, 44_399);

@@ -1,0 +1,176 @@
+//! One exchange that asks a member: counted while it lasts, and how the member did is noted once.
+//!
+//! Where there is nobody else to ask, nothing is noted: there is no choice to make. An exchange that is given up
+//! before its answer says that the answer takes at least as long.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use serin_config::model::Endpoint;
+
+use super::admission::Place;
+use super::dial::{self, Wire};
+use super::lease::{Connection, Lease};
+use super::pool::Upstream;
+use crate::error::{Blame, Failure};
+
+/// One exchange that asks a member.
+pub(crate) struct Booking {
+    upstream: Rc<Upstream>,
+    watch: Option<Watch>,
+    _place: Place,
+}
+
+/// A member that is asked.
+pub(crate) struct Whom(Rc<Upstream>);
+
+impl Whom {
+    /// As long as this is held, others are rather chosen.
+    pub(crate) fn shun(&self) -> Shunned {
+        self.0.member().shun(true);
+        Shunned(Rc::clone(&self.0))
+    }
+}
+
+/// A member that was asked and failed: as long as this is held, others are rather chosen.
+pub(crate) struct Shunned(Rc<Upstream>);
+
+impl Drop for Shunned {
+    fn drop(&mut self) {
+        self.0.member().shun(false);
+    }
+}
+
+/// What is noted where there are several.
+struct Watch {
+    since: Instant,
+    is_noted: Cell<bool>,
+}
+
+impl Booking {
+    pub(super) fn of_the_only(upstream: Rc<Upstream>) -> Self {
+        Self {
+            upstream,
+            watch: None,
+            _place: Place::default(),
+        }
+    }
+
+    pub(super) fn of_several(upstream: Rc<Upstream>) -> Self {
+        upstream.member().begin();
+        Self {
+            upstream,
+            watch: Some(Watch {
+                since: Instant::now(),
+                is_noted: Cell::new(false),
+            }),
+            _place: Place::default(),
+        }
+    }
+
+    /// Holds this place as long as it lasts.
+    pub(super) fn at(mut self, place: Place) -> Self {
+        self._place = place;
+        self
+    }
+
+    /// The endpoint that is asked.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.upstream.member().endpoint
+    }
+
+    /// Who is asked.
+    pub(crate) fn whom(&self) -> Whom {
+        Whom(Rc::clone(&self.upstream))
+    }
+
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// The response's head came, with this status. 5xx is a failure of the member.
+    pub(crate) fn answered(&self, status: u16) {
+        let Some(since) = self.begin_note() else {
+            return;
+        };
+        let latency = since.elapsed();
+        self.saw(latency, false);
+        if status >= 500 {
+            self.upstream.blame();
+        } else {
+            self.upstream.member().forgive();
+        }
+    }
+
+    /// There was no connection, or no response, and the member is to blame.
+    pub(crate) fn failed(&self) {
+        if let Some(since) = self.begin_note() {
+            self.saw(since.elapsed(), true);
+            self.upstream.blame();
+        }
+    }
+
+    /// A connection: an idle one if there is one and `fresh` doesn't forbid it, else a new one.
+    pub(crate) async fn lease(
+        self,
+        wire: Wire,
+        fresh: bool,
+        limit: Duration,
+    ) -> Result<Lease, Rc<Failure>> {
+        let connection = self.connection(wire, fresh, limit).await;
+        let (connection, is_reused) = connection.inspect_err(|failure| self.note(failure))?;
+        Ok(Lease::new(self, connection, is_reused))
+    }
+
+    /// Notes a failure to connect.
+    pub(crate) fn note(&self, failure: &Failure) {
+        if failure.blame() == Blame::Upstream {
+            self.failed();
+        }
+    }
+
+    async fn connection(
+        &self,
+        wire: Wire,
+        fresh: bool,
+        limit: Duration,
+    ) -> Result<(Connection, bool), Rc<Failure>> {
+        match wire {
+            Wire::Http1 => {
+                if let Some(connection) = self.upstream.take_idle().filter(|_| !fresh) {
+                    return Ok((connection, true));
+                }
+                let (sender, probe) = dial::http1(self.upstream.reach(), limit).await?;
+                Ok((Connection::Http1 { sender, probe }, false))
+            }
+            Wire::Http2 => {
+                let (sender, is_reused) = self.upstream.shared_http2(limit).await?;
+                Ok((Connection::Http2(sender), is_reused))
+            }
+        }
+    }
+
+    /// Since when it has been asked, the first time that something is noted.
+    fn begin_note(&self) -> Option<Instant> {
+        let watch = self.watch.as_ref()?;
+        (!watch.is_noted.replace(true)).then_some(watch.since)
+    }
+
+    fn saw(&self, latency: Duration, at_least: bool) {
+        let latency_ms = latency.as_secs_f32() * 1e3;
+        let now_ms = self.upstream.now_ms();
+        self.upstream.member().saw(latency_ms, at_least, now_ms);
+    }
+}
+
+impl Drop for Booking {
+    fn drop(&mut self) {
+        if let Some(since) = self.begin_note() {
+            self.saw(since.elapsed(), true);
+        }
+        if self.watch.is_some() {
+            self.upstream.member().end();
+        }
+    }
+}

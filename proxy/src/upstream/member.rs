@@ -1,0 +1,219 @@
+//! One address of a backend, as all workers see it: how loaded it is, and whether it is to be asked.
+//!
+//! Everything is an atomic of its own: workers note what they see and wait for nobody. A lost update of a
+//! latency is one sample less.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use arc_swap::ArcSwap;
+use serin_config::model::Endpoint;
+use serin_config::tls::ClientTls;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::balance::{Candidate, PeakEwma};
+use super::ejection::Past;
+
+/// What a name stands for; all its members share it.
+pub(super) type Siblings = Arc<ArcSwap<Vec<SocketAddr>>>;
+
+/// One address of an endpoint; the endpoint itself, where the address is its name or is not known yet.
+#[derive(Debug)]
+pub(crate) struct Member {
+    /// Unlike any other of this process.
+    pub(super) id: u64,
+    /// As configured.
+    pub(crate) endpoint: Endpoint,
+    /// Where it is reached; looked up at every connect when there is none.
+    pub(super) address: Option<SocketAddr>,
+    /// All addresses of its name, its own among them; none where an address was configured.
+    pub(super) siblings: Siblings,
+    /// How it is recognised.
+    pub(super) tls: Option<ClientTls>,
+    /// Names it in this process and any other.
+    seed: u64,
+    in_flight: AtomicUsize,
+    latency: AtomicU64,
+    /// Exchanges that just failed here and look for another.
+    shunned: AtomicUsize,
+    /// In a row.
+    failures: AtomicU32,
+    times: AtomicU32,
+    until_ms: AtomicU64,
+    /// What checks say; well until they say otherwise.
+    is_unwell: AtomicBool,
+    /// It left the configuration, or its name.
+    is_retired: AtomicBool,
+}
+
+/// What becomes of an endpoint at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It is asked.
+    Healthy,
+    /// Checks say that it is unwell.
+    Unhealthy,
+    /// It failed its clients and is left alone for a while.
+    Ejected,
+}
+
+impl State {
+    /// In the order of [`name`](Self::name)s.
+    pub(super) const ALL: [Self; 3] = [Self::Healthy, Self::Unhealthy, Self::Ejected];
+
+    /// As metrics name it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Ejected => "ejected",
+        }
+    }
+}
+
+impl Member {
+    pub(super) fn new(
+        endpoint: &Endpoint,
+        address: Option<SocketAddr>,
+        siblings: Siblings,
+        tls: Option<ClientTls>,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let address = address.or_else(|| {
+            let ip = endpoint.host.parse().ok()?;
+            Some(SocketAddr::new(ip, endpoint.port))
+        });
+        let name = match address {
+            Some(address) => address.to_string(),
+            None => endpoint.authority(),
+        };
+        Self {
+            id: NEXT.fetch_add(1, Relaxed),
+            endpoint: endpoint.clone(),
+            address,
+            siblings,
+            tls,
+            seed: xxh3_64(name.as_bytes()),
+            in_flight: AtomicUsize::new(0),
+            latency: AtomicU64::new(PeakEwma::default().to_bits()),
+            shunned: AtomicUsize::new(0),
+            failures: AtomicU32::new(0),
+            times: AtomicU32::new(0),
+            until_ms: AtomicU64::new(0),
+            is_unwell: AtomicBool::new(false),
+            is_retired: AtomicBool::new(false),
+        }
+    }
+
+    /// One more exchange.
+    pub(super) fn begin(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// One less.
+    pub(super) fn end(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// An exchange looks for another, or has found one.
+    pub(super) fn shun(&self, begins: bool) {
+        if begins {
+            self.shunned.fetch_add(1, Relaxed);
+        } else {
+            self.shunned.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Whether others are rather chosen at this moment.
+    pub(super) fn is_shunned(&self) -> bool {
+        self.shunned.load(Relaxed) > 0
+    }
+
+    /// What it costs to ask it.
+    pub(super) fn load(&self, now_ms: u64) -> f64 {
+        if self.is_shunned() {
+            return f64::MAX;
+        }
+        let latency = PeakEwma::from_bits(self.latency.load(Relaxed));
+        latency.load(self.in_flight.load(Relaxed), now_ms)
+    }
+
+    /// As a key sees it.
+    pub(super) fn candidate(&self) -> Candidate {
+        Candidate {
+            seed: self.seed,
+            in_flight: self.in_flight.load(Relaxed),
+        }
+    }
+
+    /// An answer took this long; `at_least` for one that was not waited for.
+    pub(super) fn saw(&self, latency_ms: f32, at_least: bool, now_ms: u64) {
+        let known = PeakEwma::from_bits(self.latency.load(Relaxed));
+        if !at_least || latency_ms > known.latency_ms {
+            let seen = known.seen(latency_ms, now_ms);
+            self.latency.store(seen.to_bits(), Relaxed);
+        }
+    }
+
+    /// It did well.
+    pub(super) fn forgive(&self) {
+        // Seldom anything else: a read leaves the line where it is.
+        if self.failures.load(Relaxed) != 0 {
+            self.failures.store(0, Relaxed);
+        }
+    }
+
+    /// It failed: how often in a row by now.
+    pub(super) fn blame(&self) -> u32 {
+        self.failures.fetch_add(1, Relaxed).saturating_add(1)
+    }
+
+    pub(super) fn past(&self) -> Past {
+        Past {
+            times: self.times.load(Relaxed),
+            until_ms: self.until_ms.load(Relaxed),
+        }
+    }
+
+    /// Leaves it alone for a while.
+    pub(super) fn eject(&self, past: Past) {
+        self.failures.store(0, Relaxed);
+        self.times.store(past.times, Relaxed);
+        self.until_ms.store(past.until_ms, Relaxed);
+    }
+
+    /// What checks say.
+    pub(super) fn set_well(&self, is_well: bool) {
+        self.is_unwell.store(!is_well, Relaxed);
+    }
+
+    /// What checks said last.
+    pub(super) fn is_well(&self) -> bool {
+        !self.is_unwell.load(Relaxed)
+    }
+
+    pub(super) fn state(&self, now_ms: u64) -> State {
+        if !self.is_well() {
+            State::Unhealthy
+        } else if self.past().is_over(now_ms) {
+            State::Healthy
+        } else {
+            State::Ejected
+        }
+    }
+
+    /// Whether it is to be asked.
+    pub(super) fn is_available(&self, now_ms: u64) -> bool {
+        self.state(now_ms) == State::Healthy
+    }
+
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Relaxed);
+    }
+
+    /// Whether nobody asks it any more.
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.load(Relaxed)
+    }
+}

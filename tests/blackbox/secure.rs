@@ -1,0 +1,70 @@
+//! TLS from end to end: certificates in files, the command line over https, and a rotation without a restart.
+
+use std::fs;
+
+use rcgen::{CertificateParams, KeyPair};
+
+use crate::support::model::{Behaviour, ModelServer};
+use crate::support::site::{Digits, Site};
+use crate::support::{SOON, eventually};
+
+/// Writes a certificate for the loopback address that vouches for itself, and its key. Both are moved into their
+/// places, so that nobody reads half of them.
+fn rotate(site: &Site) {
+    let pair = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&pair).unwrap();
+    for (name, content) in [
+        ("key.pem", pair.serialize_pem()),
+        ("cert.pem", certificate.pem()),
+    ] {
+        fs::write(site.path("new"), content).unwrap();
+        fs::rename(site.path("new"), site.path(name)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_speaks_https_and_a_new_certificate_needs_no_restart() {
+    let site = Site::new();
+    rotate(&site);
+    let model = ModelServer::start(Behaviour::GOOD);
+    let digits = Digits::new(model.address(), model.address(), "weight: 10%");
+    let (plain, tls) = (
+        format!("admin: {}", site.admin),
+        format!(
+            "admin: {{address: {}, tls: {{cert: cert.pem, key: key.pem}}}}",
+            site.admin
+        ),
+    );
+    let text = site.text(&digits);
+    assert!(text.contains(&plain));
+    site.write(text.replace(&plain, &tls));
+    let mut serin = site.launch();
+    let url = format!("https://{}", site.admin);
+    let first = site.path("first.pem");
+    fs::copy(site.path("cert.pem"), &first).unwrap();
+    let ask = async |ca: &std::path::Path| {
+        let ca = ca.to_str().unwrap();
+        let said = site
+            .verb(&["history", "digits", "--admin", &url, "--admin-ca", ca])
+            .await;
+        said.code == Some(0)
+    };
+    eventually("https is answered", SOON, async || {
+        assert!(serin.is_running(), "it ended: {}", serin.log());
+        ask(&first).await.then_some(())
+    })
+    .await;
+    // Nobody vouches for it but its own file, and plain HTTP is not spoken.
+    site.verb_exits(1, &["history", "digits", "--admin", &url])
+        .await;
+    site.verb_exits(1, &["history", "digits"]).await;
+
+    rotate(&site);
+    let second = site.path("cert.pem");
+    eventually("the new certificate is shown", SOON, async || {
+        ask(&second).await.then_some(())
+    })
+    .await;
+    assert!(!ask(&first).await, "the old one is gone");
+}
