@@ -96,12 +96,8 @@ impl Desk {
     pub(crate) fn new(worker: usize, shared: Arc<Shared>, clock: Clock) -> Self {
         Self {
             worker,
-<<<<<<< HEAD
-            upstreams: Upstreams::default(),
-            mirror: Rc::new(Mirror::new(Arc::clone(&shared.copies))),
-=======
             upstreams: Upstreams::new(clock),
->>>>>>> main
+            mirror: Rc::new(Mirror::new(Arc::clone(&shared.copies))),
             identity: Identity::default(),
             budgets: Budgets::default(),
             buffers: Buffers::default(),
@@ -187,15 +183,10 @@ impl Desk {
 
     /// New rules came: lets go of the old ones, and of endpoints that left.
     fn refresh(&self) {
-<<<<<<< HEAD
         if let Some(rules) = self.rules() {
-            self.upstreams.retain(&rules.table);
             self.mirror.retain(&rules.table);
         }
-=======
-        drop(self.rules());
         self.upstreams.let_go();
->>>>>>> main
     }
 }
 

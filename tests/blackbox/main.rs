@@ -30,11 +30,8 @@ mod reload;
 #[cfg(test)]
 mod replacement;
 #[cfg(test)]
-<<<<<<< HEAD
-mod shadow;
-=======
 mod secure;
->>>>>>> main
+mod shadow;
 #[cfg(test)]
 mod soak;
 #[cfg(test)]

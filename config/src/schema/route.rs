@@ -3,13 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-<<<<<<< HEAD
-    choice, described, duration, list, object, one_of, pattern, percent, rollout, size, text, tls,
-    with_default,
-=======
-    choice, described, duration, handling, list, object, one_of, pattern, percent, rollout, text,
-    tls, with_default,
->>>>>>> main
+    choice, described, duration, handling, list, object, one_of, pattern, percent, rollout, size,
+    text, tls, with_default,
 };
 use crate::compile::{backend, matcher, mirror, retries, route, routing_key};
 use crate::units::{format_duration, format_size};

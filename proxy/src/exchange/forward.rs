@@ -14,12 +14,8 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-<<<<<<< HEAD
-use serin_config::model::{Backend, Timeouts};
-=======
 use serin_config::model::{Protocol, Timeouts};
 use serin_stats::snapshot::Arm;
->>>>>>> main
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::admit::declared_length;

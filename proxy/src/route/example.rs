@@ -7,11 +7,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use serin_config::model::{
-<<<<<<< HEAD
-    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, KeyFallback, KeySource,
-=======
-    Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, Handling, KeyFallback, KeySource,
->>>>>>> main
+    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Handling, KeyFallback, KeySource,
     Limits, Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries, Rollout, Route,
     Timeouts,
 };

@@ -7,11 +7,7 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-<<<<<<< HEAD
-use serin_config::model::{Endpoint, Protocol};
-use serin_config::tls::ClientTls;
-=======
->>>>>>> main
+use serin_config::model::Protocol;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 

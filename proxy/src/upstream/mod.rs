@@ -28,14 +28,10 @@ mod member;
 pub(crate) mod overseer;
 mod pool;
 
-<<<<<<< HEAD
-pub(crate) use dial::{SameThread, Wire, connect};
-=======
 pub(crate) use booking::{Booking, Shunned};
 pub(crate) use cluster::Cluster;
 pub(crate) use clusters::Clusters;
-pub(crate) use dial::{SameThread, Wire};
->>>>>>> main
+pub(crate) use dial::{SameThread, Wire, connect};
 pub(crate) use lease::{Lease, Unsent};
 pub(crate) use line::Line;
 pub(crate) use pool::Upstream;

@@ -20,11 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serin_config::model::{
-<<<<<<< HEAD
-    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Guardrail, KeyFallback,
-=======
-    Admin, Analysis, Backend, Config, Digest, Endpoint, Expose, Guardrail, Handling, KeyFallback,
->>>>>>> main
+    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Guardrail, Handling, KeyFallback,
     KeySource, Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan, Protocol, Release,
     Retries, Rollout, Route, Timeouts,
 };
