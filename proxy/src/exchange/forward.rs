@@ -14,7 +14,7 @@ use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use serin_config::model::{Protocol, Timeouts};
+use serin_config::model::Timeouts;
 use serin_stats::snapshot::Arm;
 use tokio::time::{Instant, sleep_until, timeout_at};
 

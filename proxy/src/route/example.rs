@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use serin_config::model::{
-    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Handling, KeyFallback, KeySource,
-    Limits, Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries, Rollout, Route,
-    Timeouts,
+    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Handling, KeyFallback,
+    KeySource, Limits, Listener, Match, Method, OnBreach, Plan, Protocol, Release, Retries,
+    Rollout, Route, Timeouts,
 };
 
 use super::facts::{Body, RequestFacts};

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 use super::pieces::Pieces;
 use crate::error::Failure;
 use crate::route::Table;
-use crate::upstream::{SameThread, Wire, connect};
+use crate::upstream::{SameThread, Wire, open};
 
 /// Idle HTTP/1.1 connections kept per endpoint and worker.
 const MAX_IDLE: usize = 64;
@@ -198,7 +198,7 @@ impl Peer {
     }
 
     async fn open(&self, wire: Wire, limit: Duration) -> Result<Connection, Failure> {
-        let stream = connect(&self.endpoint, self.tls.as_ref(), wire, limit).await?;
+        let stream = open(&self.endpoint, self.tls.as_ref(), None, wire, limit).await?;
         let stream = TokioIo::new(stream);
         let failed = |error: hyper::Error| Failure::Connect(error.to_string());
         match wire {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serin_config::model::Protocol;
+use serin_config::model::{Endpoint, Protocol};
+use serin_config::tls::ClientTls;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -114,14 +115,24 @@ pub(super) async fn connect(
     wire: Wire,
     limit: Duration,
 ) -> Result<Stream, Failure> {
+    open(&member.endpoint, member.tls.as_ref(), address, wire, limit).await
+}
+
+/// The same to an endpoint that is no member of a cluster: copies go out on connections of their own.
+pub(crate) async fn open(
+    endpoint: &Endpoint,
+    tls: Option<&ClientTls>,
+    address: Option<SocketAddr>,
+    wire: Wire,
+    limit: Duration,
+) -> Result<Stream, Failure> {
     let connecting = async {
-        let endpoint = &member.endpoint;
         let stream = match address {
             Some(address) => TcpStream::connect(address).await?,
             None => TcpStream::connect((endpoint.host.as_str(), endpoint.port)).await?,
         };
         let socket = Socket::new(stream)?;
-        match &member.tls {
+        match tls {
             Some(tls) => tls::connect(socket, endpoint, tls, wire).await,
             None => Ok(Stream::Plain(socket)),
         }

@@ -31,7 +31,7 @@ mod pool;
 pub(crate) use booking::{Booking, Shunned};
 pub(crate) use cluster::Cluster;
 pub(crate) use clusters::Clusters;
-pub(crate) use dial::{SameThread, Wire, connect};
+pub(crate) use dial::{SameThread, Wire, open};
 pub(crate) use lease::{Lease, Unsent};
 pub(crate) use line::Line;
 pub(crate) use pool::Upstream;

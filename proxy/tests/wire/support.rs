@@ -20,9 +20,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serin_config::model::{
-    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Guardrail, Handling, KeyFallback,
-    KeySource, Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan, Protocol, Release,
-    Retries, Rollout, Route, Timeouts,
+    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Guardrail, Handling,
+    KeyFallback, KeySource, Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan,
+    Protocol, Release, Retries, Rollout, Route, Timeouts,
 };
 use serin_proxy::{Clock, DataPlane};
 use serin_stats::snapshot::{Arm, ArmCounts, Outcome, Snapshot};
