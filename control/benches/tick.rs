@@ -1,4 +1,4 @@
-//! One control tick: 20 rollouts with every guardrail, absorbed and judged anew.
+//! One control tick: 20 rollouts with all eight guardrails, absorbed and judged anew.
 //!
 //! A tick works on sums, so it must cost the same after ten thousand requests as after a hundred million: both
 //! are measured. Between two ticks every rollout has seen one more request on each arm, so that nothing can be
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use serin_config::model::{
-    Analysis, Guardrail, Margin, Method, Metric, MetricKind, OnBreach, Plan, Rollout, Step,
+    Analysis, Guardrail, Margin, Method, Metric, OnBreach, Plan, Rollout, Step,
 };
 use serin_control::analysis::Evidence;
 use serin_control::rollout::{Event, RolloutSpec, State, begin, step};
@@ -21,14 +21,10 @@ use serin_stats::split::LatencyReference;
 const ROLLOUTS: usize = 20;
 
 fn spec() -> RolloutSpec {
-    let margin = |metric: Metric| match metric.kind() {
-        MetricKind::Rate => 0.005,
-        MetricKind::Latency { .. } => 50.0,
-    };
     let guardrails = Metric::ALL.map(|metric| Guardrail {
         metric,
         max_increase: Margin {
-            absolute: Some(margin(metric)),
+            absolute: Some(if metric.is_rate() { 0.005 } else { 50.0 }),
             relative: None,
         },
         max: None,
@@ -57,8 +53,8 @@ fn spec() -> RolloutSpec {
             analysis: Analysis {
                 interval: Duration::from_secs(5),
                 alpha: 0.05,
-                warmup: Duration::ZERO,
                 method: Method::Sequential,
+                warmup: Duration::ZERO,
             },
             on_breach: OnBreach::Rollback,
             on_sample_ratio_mismatch: OnBreach::Hold,

@@ -253,8 +253,8 @@ fn copied(step: &Step, rules: &[Rule], assumptions: &Assumptions, warmup_s: f64)
 struct Rule {
     metric: Metric,
     margin: f64,
-    /// Error rate of either half of its evidence.
-    half_alpha: f64,
+    /// Error rate of each process that it watches.
+    process_alpha: f64,
     design_effect: f64,
     kind: Kind,
 }
@@ -268,17 +268,32 @@ enum Kind {
 
 impl Rule {
     fn of(guardrail: &Guardrail, alpha: f64, assumptions: &Assumptions) -> Self {
-        let (kind, baseline) = match guardrail.metric.kind() {
-            MetricKind::Rate => (Kind::Rate(assumptions.error_rate), assumptions.error_rate),
+        let metric = guardrail.metric;
+        let (kind, baseline) = match metric.kind() {
+            MetricKind::Rate => {
+                // Nothing is assumed to be rejected or given up.
+                let is_error = metric == Metric::ErrorRate;
+                let rate = if is_error {
+                    assumptions.error_rate
+                } else {
+                    0.0
+                };
+                (Kind::Rate(rate), rate)
+            }
             MetricKind::Latency { quantile: q } => {
                 let median = assumptions.median_ms;
                 (Kind::Quantile(q, median), quantile(q, median))
             }
         };
+        // Two processes share the guardrail's α, but for rejected and given-up requests.
+        let processes = match metric {
+            Metric::RejectedRate | Metric::AbortedRate => 1.0,
+            _ => 2.0,
+        };
         Self {
-            metric: guardrail.metric,
+            metric,
             margin: guardrail.max_increase.over(baseline),
-            half_alpha: 0.5 * alpha,
+            process_alpha: alpha / processes,
             design_effect: assumptions.design_effect,
             kind,
         }
@@ -333,7 +348,8 @@ impl Rule {
     fn to_detect(&self, increase: f64, share: f64) -> f64 {
         match self.kind {
             Kind::Rate(rate) => {
-                let information = information_for_half_width(increase, rho(0.005), self.half_alpha);
+                let information =
+                    information_for_half_width(increase, rho(0.005), self.process_alpha);
                 canary_requests_for(information, rate, increase, self.design_effect, share)
             }
             Kind::Quantile(q, median) => {
@@ -342,7 +358,7 @@ impl Rule {
                 let slow = normal::sf(normal::quantile(0.95) - shift) - 0.05;
                 let found = |difference: f64, tuned: f64, variance: f64| {
                     let information =
-                        information_for_half_width(difference, rho(tuned), self.half_alpha);
+                        information_for_half_width(difference, rho(tuned), self.process_alpha);
                     information * self.design_effect * variance / (1.0 - share)
                 };
                 found(ridit, 0.03, 1.0 / 12.0)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
-use serin_config::model::{Metric, MetricKind, Route};
+use serin_config::model::{Metric, Route};
 use serin_config::units::{parse_duration, parse_fraction};
 use serin_control::forecast::{Assumptions, Ends, GuardrailForecast, Need, StepForecast, forecast};
 use serin_control::rollout::RolloutSpec;
@@ -205,9 +205,10 @@ fn warning(index: usize, step: &StepForecast) -> Option<String> {
 }
 
 fn amount(metric: Metric, value: f64) -> String {
-    match metric.kind() {
-        MetricKind::Rate => points(value),
-        MetricKind::Latency { .. } => format!("{}ms", significant(value)),
+    if metric.is_rate() {
+        points(value)
+    } else {
+        format!("{}ms", significant(value))
     }
 }
 

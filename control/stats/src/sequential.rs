@@ -105,11 +105,12 @@ pub fn bound_one_sided(v: f64, rho: f64, alpha: f64) -> f64 {
         } else {
             0.5 * (low + high)
         };
-        if (next - z).abs() <= 1e-15 * z {
-            z = next;
+        // Newton's steps square the error: after one of 1e-9 nothing is left to improve.
+        let done = (next - z).abs() <= 1e-15 * z || next == newton && (next - z).abs() <= 1e-9 * z;
+        z = next;
+        if done {
             break;
         }
-        z = next;
     }
     z * (v + rho).sqrt()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serin_config::model::Step;
+use serin_config::model::{Metric, Step};
 
 use super::{Cell, Measure, Target, Unit, rollout};
 use crate::simulation::{Effect, Onset, Scenario, Traffic};
@@ -106,6 +106,12 @@ fn fresh_damage() -> impl Iterator<Item = Cell> {
             ..requests_to_roll_back(name, limit, scenario)
         }
     });
+    let mut first_byte = steady(0.05);
+    for guardrail in &mut first_byte.spec.rollout.guardrails {
+        if !guardrail.metric.is_rate() {
+            guardrail.metric = Metric::TtftP95;
+        }
+    }
     let slower = Scenario {
         effect: Effect {
             first_byte: 1.5,
@@ -113,7 +119,7 @@ fn fresh_damage() -> impl Iterator<Item = Cell> {
         },
         onset: Onset::Measured,
         horizon: HOUR,
-        ..steady(0.05)
+        ..first_byte
     };
     let slower = Cell {
         with_naive: true,
@@ -263,8 +269,15 @@ fn conditions(scenario: &Scenario) -> String {
         .map(|step| percent(step.weight).to_string())
         .collect();
     let analysis = &scenario.spec.rollout.analysis;
+    let onset = match scenario.onset {
+        Onset::Start => String::new(),
+        Onset::Measured => ", broken once latency is compared".to_owned(),
+        Onset::After { look_every, .. } => look_every.map_or_else(String::new, |every| {
+            format!(", the healthy time looked at every {} s", every.as_secs())
+        }),
+    };
     format!(
-        "{} rps, {} % errors, ICC {}, canary {} %, a look every {} s and at errors, watched for {} h",
+        "{} rps, {} % errors, ICC {}, canary {} %, a look every {} s and at errors, watched for {} h{onset}",
         traffic.requests_per_second,
         percent(traffic.error_rate),
         traffic.icc,

@@ -1,9 +1,12 @@
 //! The same requests counted by one sidecar and by several: the merged counts, and what they are judged to
 //! mean, must be the same to the bit.
+//!
+//! One thing a fleet cannot know: in which arm the first of two users was seen who share a slot, when different
+//! sidecars saw them. Of who was seen, only the union is compared, and the judgement leaves it out.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use serin_stats::snapshot::{Snapshot, StageSnapshot};
+use serin_stats::snapshot::{SlotSet, Snapshot, StageSnapshot};
 use serin_stats::split::Split;
 
 use crate::analysis::Evidence;
@@ -49,8 +52,21 @@ fn same(scenario: &Scenario, seed: u64, state: &State, sidecars: usize) -> bool 
             record(stage, &split, at, &answer);
         }
     }
-    let (one, many) = (snapshot(one), merged(many, &mut random));
-    one == many && judged(&one, state, &split) == judged(&many, state, &split)
+    let (mut one, mut many) = (snapshot(one), merged(many, &mut random));
+    let seen = (take_seen(&mut one), take_seen(&mut many));
+    let judged = |snapshot| judged(snapshot, state, &split);
+    one == many && seen.0 == seen.1 && judged(&one) == judged(&many)
+}
+
+/// Takes out who was seen, in either arm.
+fn take_seen(snapshot: &mut Snapshot) -> SlotSet {
+    let mut all = SlotSet::default();
+    for stage in snapshot.rollouts.values_mut().flatten() {
+        let seen = std::mem::take(&mut stage.seen);
+        all.merge(&seen.baseline);
+        all.merge(&seen.canary);
+    }
+    all
 }
 
 /// All sidecars' counts, in some order.
