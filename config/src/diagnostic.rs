@@ -132,7 +132,12 @@ pub(crate) fn did_you_mean<'a>(
     let written = written.to_ascii_lowercase().replace('-', "_");
     names
         .into_iter()
-        .map(|name| (strsim::osa_distance(&written, name), name))
+        .map(|name| {
+            (
+                strsim::osa_distance(&written, &name.to_ascii_lowercase()),
+                name,
+            )
+        })
         .filter(|&(distance, name)| distance <= FARTHEST.min(name.chars().count() / 2))
         .min_by_key(|&(distance, _)| distance)
         .map(|(_, name)| format!("did you mean `{name}`?"))
