@@ -106,7 +106,7 @@ mod tests {
             render(&shadow, Paint::plain()),
             "\n  copies  100% of requests to the canary: 1,200 offered, 99% processed without failure\n\
              \x20 pairs   1,180 both fine, 10 only baseline, 3 only shadow, 2 neither\n\
-             \x20 agree   98.9% (98.1% … 99.4%), McNemar p=0.092, kappa 0.23\n\
+             \x20 agree   98.9% (98.1% … 99.4%), McNemar p=0.09, kappa 0.23\n\
              \x20 p95     70.5ms, baseline 14ms, limit 64ms: not met\n\
              \x20 stopped shadow_down: the last 20 copies all failed\n"
         );
