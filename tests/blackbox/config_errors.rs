@@ -141,8 +141,8 @@ fn mistakes(good: &str) -> Vec<Mistake> {
         edit(
             "what is not there yet",
             "weight: 10%",
-            "steps: [{shadow: 100%, min_samples: 500}, {weight: 20%}]",
-            &["shadow", "not supported yet"],
+            "weight: 10%\n      segments: []",
+            &["segments", "not supported yet"],
         ),
         edit(
             "admin for everybody without a token",
