@@ -31,6 +31,7 @@ mod reload;
 mod replacement;
 #[cfg(test)]
 mod secure;
+#[cfg(test)]
 mod shadow;
 #[cfg(test)]
 mod soak;
