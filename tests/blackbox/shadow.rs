@@ -138,7 +138,9 @@ async fn a_canary_that_is_killed_in_its_shadow_step_is_taken_back() {
     } = models;
     drop(canary);
     let status = site.admin().phase("RolledBack").await;
-    assert_eq!(status["breach"]["rule"], "shadow_down");
+    // Pair by pair, or after twenty failures in a row: whichever comes first.
+    let rule = status["breach"]["rule"].as_str().unwrap_or_default();
+    assert!(["shadow", "shadow_down"].contains(&rule), "{status:#}");
     load.stop().await.expect_clean();
 }
 
