@@ -1,7 +1,7 @@
 //! The thin shell around the pure core: it feeds [`analysis`](crate::analysis) and [`rollout`](crate::rollout),
 //! does what they say in the order they say it, and answers for it.
 //!
-//! One thread owns all state (and another one the journal: [`scribe`]), so there are no locks: it wakes by the bell (an error on the data plane), by
+//! One thread owns all state (and another one the journal: `scribe`), so there are no locks: it wakes by the bell (an error on the data plane), by
 //! time, by an operator or by a reload, and every wake-up ends in the same place, `apply`: event → `step()` →
 //! actions. It decides nothing itself. What it must get right is order and durability:
 //!
