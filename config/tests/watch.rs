@@ -74,7 +74,7 @@ impl Watched {
         }
     }
 
-    /// What is asked for now is the next thing that is delivered: nothing came of what was done before.
+    /// The answer to this question is the next thing that is delivered: nothing came of what was done before.
     fn expect_nothing_until_asked(&self) {
         self.watcher.trigger();
         assert!(matches!(self.next(), Reload::Unchanged));

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::control::{Control, Failing};
 use super::role::Role;
-use super::scribe::{Posted, Scribe};
+use super::scribe::{LITTLE_PATIENCE, PATIENCE, Posted, Scribe};
 use crate::analysis::Evidence;
 use crate::driver;
 use crate::journal::{Entry, Journal, JournalError, Latch, NewDecision, TransitionRow};
@@ -199,7 +199,11 @@ impl Control {
         &mut self,
         work: impl FnOnce(&mut Journal) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, String> {
-        self.scribe()?.ask(work)
+        let patience = match self.failing {
+            Some(_) => LITTLE_PATIENCE,
+            None => PATIENCE,
+        };
+        self.scribe()?.ask(patience, work)
     }
 
     /// Has something written that nothing waits for; how it went is heard at the next housekeeping.

@@ -2,7 +2,8 @@
 //!
 //! A write returns when it is on disk, and on a busy or networked disk that can take seconds. What nothing
 //! waits for (verdicts, summaries, checkpoints, forgetting) is [posted](Scribe::post); what must be known to be
-//! on disk (a transition) is [asked](Scribe::ask) for, for as long as [`PATIENCE`]. All of it happens in the
+//! on disk (a transition) is [asked](Scribe::ask) for, for as long as [`PATIENCE`], or a tenth of it while the
+//! journal fails. All of it happens in the
 //! order in which it was handed over. A disk that hangs counts as a journal that cannot be written: lowering
 //! exposure has acted before it is written down, so a bad canary is gone all the same.
 
@@ -15,7 +16,9 @@ use std::time::Duration;
 use crate::journal::{Journal, JournalError};
 
 /// For a write that is waited for.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+/// The same while the journal fails: it is tried again every second, and looks must fit in between.
+pub(super) const LITTLE_PATIENCE: Duration = Duration::from_millis(200);
 /// Writes that may wait for their turn; what is posted beyond that is lost, and said to be.
 const MOST_WAITING: usize = 256;
 
@@ -79,21 +82,22 @@ impl Scribe {
     /// What the journal said, or that the disk hangs: then it may or may not happen later.
     pub(super) fn ask<T: Send + 'static>(
         &mut self,
+        patience: Duration,
         work: impl FnOnce(&mut Journal) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, String> {
         if self.hangs() {
-            return Err(hanging());
+            return Err(hanging(patience));
         }
         let (answer, answered) = mpsc::sync_channel(1);
         self.hand_over(Box::new(move |journal| {
             // Who asked may have given up.
             _ = answer.send(perform(journal, work));
         }))?;
-        match answered.recv_timeout(PATIENCE) {
+        match answered.recv_timeout(patience) {
             Ok(done) => done,
             Err(RecvTimeoutError::Timeout) => {
                 self.is_stuck = true;
-                Err(hanging())
+                Err(hanging(patience))
             }
             Err(RecvTimeoutError::Disconnected) => Err(ended()),
         }
@@ -139,7 +143,7 @@ impl Scribe {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         jobs.try_send(job).map_err(|_| {
             self.waiting.fetch_sub(1, Ordering::AcqRel);
-            hanging()
+            hanging(PATIENCE)
         })
     }
 }
@@ -168,8 +172,8 @@ fn perform<T>(
     Ok(done)
 }
 
-fn hanging() -> String {
-    format!("the disk has not answered within {PATIENCE:?}")
+fn hanging(patience: Duration) -> String {
+    format!("the disk has not answered within {patience:?}")
 }
 
 fn ended() -> String {
@@ -206,7 +210,11 @@ mod tests {
         scribe.post(Some("digits".to_owned()), |_| Ok(()));
         assert!(scribe.reports().is_empty());
         drop(hold);
-        assert_eq!(scribe.ask(|_| Ok(7)), Ok(7), "in the order handed over");
+        assert_eq!(
+            scribe.ask(PATIENCE, |_| Ok(7)),
+            Ok(7),
+            "in the order handed over"
+        );
         let reports = scribe.reports();
         assert_eq!(reports.len(), 2);
         assert!(reports.iter().all(|posted| posted.written.is_ok()));
@@ -219,10 +227,10 @@ mod tests {
         let (_lock, journal) = journal(folder.path());
         let mut scribe = Scribe::start(journal).unwrap();
         let hold = hang(&scribe);
-        assert!(scribe.ask(|_| Ok(())).is_err());
+        assert!(scribe.ask(PATIENCE, |_| Ok(())).is_err());
         assert!(scribe.hangs());
         let again = std::time::Instant::now();
-        assert!(scribe.ask(|_| Ok(())).is_err());
+        assert!(scribe.ask(PATIENCE, |_| Ok(())).is_err());
         assert!(again.elapsed() < PATIENCE, "the second time it is known");
         for _ in 0..2 * MOST_WAITING {
             scribe.post(None, |_| Ok(()));
@@ -239,6 +247,6 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "it hangs on");
             std::thread::yield_now();
         }
-        assert_eq!(scribe.ask(|_| Ok(())), Ok(()));
+        assert_eq!(scribe.ask(PATIENCE, |_| Ok(())), Ok(()));
     }
 }
