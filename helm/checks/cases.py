@@ -24,10 +24,47 @@ def rollout(weight: str = "10%") -> dict:
     return {"config": {"workers": "auto", "limits": limits, "routes": [route]}}
 
 
+def encrypted() -> dict:
+    """TLS to clients, to both arms, and of the admin API, with every authority and certificate of its own."""
+    values = rollout()
+    models = {"ca": "models.crt", "cert": "serin.crt", "key": "serin.key", "server_name": "models.example"}
+    for version, backend in values["config"]["routes"][0]["backends"].items():
+        backend["endpoints"] = [f"https://{version}.example:8443"]
+        backend["tls"] = models
+    return {
+        **values,
+        "tls": {"existingSecret": "front", "clientCA": {"existingSecret": "clients", "key": "root.pem"}},
+        "admin": {"existingSecret": "admin", "tls": {"existingSecret": "admin-tls"}},
+        "files": [
+            {"configMap": "trust", "items": [{"key": "bundle.pem", "path": "models.crt"}]},
+            {
+                "secret": "own",
+                "items": [{"key": "tls.crt", "path": "serin.crt"}, {"key": "tls.key", "path": "serin.key"}],
+            },
+        ],
+    }
+
+
+def _files(*paths: str) -> dict:
+    return {"files": [{"secret": "a", "items": [{"key": "k", "path": path} for path in paths]}]}
+
+
+COLLECTOR = {"telemetry": {"endpoint": "http://collector.observability:4317"}}
+COLLECTOR_HTTP = {
+    "telemetry": {
+        "endpoint": "http://collector:4318/otlp",
+        "protocol": "http",
+        "headers": {"existingSecret": "collector", "key": "h"},
+        "interval": "1m30s",
+        "traceSample": "0.5%",
+        "serviceName": "my router",
+    }
+}
+
 EVERYTHING = {
     **SIDECAR,
-    **rollout(),
-    **TOKEN,
+    **encrypted(),
+    **COLLECTOR_HTTP,
     "replicas": 3,
     "image": {"repository": "registry.example.com/serin", "digest": "sha256:" + "0" * 64},
     "imagePullSecrets": [{"name": "pull"}],
@@ -77,6 +114,27 @@ CASES: dict[str, dict] = {
     "salt": {"salt": {"value": "pepper"}, **rollout()},
     "salt secret": {"salt": {"existingSecret": "salts", "key": "mine"}, **rollout()},
     "token, salt, sidecar": {**SIDECAR, **TOKEN, "salt": {"value": "pepper"}, **rollout()},
+    "TLS": {"tls": {"existingSecret": "front"}},
+    "TLS, sidecar": {**SIDECAR, "tls": {"existingSecret": "front"}},
+    "TLS, client certificates": {
+        "tls": {"existingSecret": "front", "clientCA": {"existingSecret": "clients"}},
+    },
+    "TLS, another port": {"tls": {"existingSecret": "front"}, "service": {"port": 8443}},
+    "TLS on all sides": encrypted(),
+    "TLS, admin, IPv6": {**encrypted(), "bindAddress": "[::]"},
+    "TLS, admin, public authority": {
+        **rollout(),
+        "admin": {"token": "t", "tls": {"existingSecret": "admin-tls", "caKey": ""}},
+    },
+    "TLS Secret in two places": {
+        **rollout(),
+        "tls": {"existingSecret": "one"},
+        "admin": {"token": "t", "tls": {"existingSecret": "one"}},
+    },
+    "telemetry": COLLECTOR,
+    "telemetry over HTTP, headers": COLLECTOR_HTTP,
+    "telemetry's headers alone": {"telemetry": {"headers": {"existingSecret": "collector"}}},
+    "telemetry, egress": {**COLLECTOR, "networkPolicy": {"egress": [{"ports": [{"port": 4317}]}]}},
     "IPv6": {"bindAddress": "[::]"},
     "IPv6, token": {"bindAddress": "[::]", **TOKEN},
     "nothing optional": {
@@ -121,6 +179,21 @@ REFUSED: dict[str, tuple[dict, str]] = {
     "token and secret": ({"admin": {"token": "a", "existingSecret": "b"}}, "admin"),
     "salt and secret": ({"salt": {"value": "a", "existingSecret": "b"}}, "salt"),
     "token of two words": ({"admin": {"token": "a b"}}, "token"),
+    "client CA without TLS": ({"tls": {"clientCA": {"existingSecret": "a"}}}, "tls.existingSecret"),
+    "admin TLS without token": ({"admin": {"tls": {"existingSecret": "a"}}}, "without a token"),
+    "file twice": (_files("a.crt", "a.crt"), "a.crt is taken"),
+    "file over the chart's own": ({**TOKEN, **_files("admin-token")}, "admin-token is taken"),
+    "file over serin.yaml": (_files("serin.yaml"), "serin.yaml is taken"),
+    "file in another folder": (_files("../tls.crt"), "path"),
+    "file from two sources": (
+        {"files": [{"secret": "a", "configMap": "b", "items": [{"key": "k", "path": "p"}]}]},
+        "files",
+    ),
+    "file with a typo": ({"files": [{"secret": "a", "item": []}]}, "item"),
+    "authority that is nowhere": ({"config": encrypted()["config"]}, "no entry of `files`"),
+    "collector over TLS": ({"telemetry": {"endpoint": "https://collector:4317"}}, "endpoint"),
+    "share of traces without unit": ({"telemetry": {"endpoint": "http://c:1", "traceSample": "5"}}, "traceSample"),
+    "unknown protocol": ({"telemetry": {"protocol": "zipkin"}}, "protocol"),
     "drain with a unit": ({"shutdown": {"drainSeconds": "30s"}}, "drainSeconds"),
     "digest without algorithm": ({"image": {"digest": "0" * 64}}, "digest"),
     "budget of nothing": ({"podDisruptionBudget": {"maxUnavailable": 0}}, "maxUnavailable"),

@@ -33,11 +33,12 @@ def config_text(docs: list[dict]) -> str:
     return only["data"]["serin.yaml"]
 
 
-def secrets(docs: list[dict]) -> list[str]:
-    """The files beside serin.yaml."""
+def beside(docs: list[dict]) -> list[str]:
+    """The files beside serin.yaml, each as often as it is put there."""
     volume = next(v for v in pod(docs)["spec"]["volumes"] if v["name"] == "config")
-    sources = [source["secret"] for source in volume["projected"]["sources"] if "secret" in source]
-    return [item["path"] for source in sources for item in source["items"]]
+    sources = [source for each in volume["projected"]["sources"] for source in each.values()]
+    paths = [item["path"] for source in sources for item in source["items"]]
+    return [path for path in paths if path != "serin.yaml"]
 
 
 def matches(selector: dict, labels: dict) -> bool:
@@ -48,6 +49,7 @@ def violations(docs: list[dict], config: dict) -> Iterator[str]:
     yield from _rights(docs)
     yield from _hardening(docs)
     yield from _reload(docs)
+    yield from _files(docs, config)
     yield from _shutdown(docs, config)
     yield from _state(docs, config)
     yield from _reach(docs, config)
@@ -86,6 +88,34 @@ def _reload(docs):
             yield "a subPath never sees the kubelet's swap"
 
 
+def _files(docs, config):
+    """What the configuration names is there, once, and nothing is there that it doesn't name."""
+    there = beside(docs)
+    if len(set(there)) < len(there):
+        yield f"a file is there twice: {there}"
+    named = list(_named(config))
+    environment = {e["name"]: e.get("value") for e in serin(docs)["env"]}
+    if "SERIN_ADMIN_CA" in environment:
+        named.append(environment["SERIN_ADMIN_CA"].removeprefix("/etc/serin/"))
+    if set(named) != set(there):
+        yield f"named: {sorted(set(named))}, there: {sorted(there)}"
+    for mount in serin(docs)["volumeMounts"]:
+        if mount["name"] == "config" and mount.get("readOnly") is not True:
+            yield "secrets are mounted to be written"
+    if ("telemetry" in config) != ("OTEL_RESOURCE_ATTRIBUTES" in environment):
+        yield "telemetry doesn't say which pod it is from, or there is none and it does"
+
+
+def _named(config):
+    backends = [backend for route in config["routes"] for backend in route["backends"].values()]
+    for encrypted in [config["listen"], config["admin"], *backends]:
+        if isinstance(encrypted, dict):
+            yield from (file for key, file in encrypted.get("tls", {}).items() if key != "server_name")
+    secrets = [(route, "salt_file") for route in config["routes"]]
+    secrets += [(config["admin"], "token_file"), (config.get("telemetry", {}).get("otlp", {}), "headers_file")]
+    yield from (place[key] for place, key in secrets if key in place)
+
+
 def _shutdown(docs, config):
     spec = pod(docs)["spec"]
     drain = int(config["limits"]["drain"].removesuffix("s"))
@@ -117,12 +147,21 @@ def _reach(docs, config):
     """The admin port is open exactly when there is a token, and every port is the configured one."""
     ports = {p["name"]: p["containerPort"] for p in serin(docs)["ports"]}
     admin = config["admin"]
+    listen = config["listen"]
+    if isinstance(listen, str):
+        listen = {"address": listen}
+    client = "https" if "tls" in listen else "http"
     if isinstance(admin, str):
         if not admin.startswith("127.0.0.1:") or "admin" in ports:
             yield f"the admin API is in reach without a token: {admin}"
-    elif "admin-token" not in secrets(docs) or admin["token_file"] != "admin-token":
+    elif "admin-token" not in beside(docs) or admin["token_file"] != "admin-token":
         yield "the admin token isn't mounted"
-    address = {"http": config["listen"], "probe": config["probe"]}
+    asked = [e["value"] for e in serin(docs)["env"] if e["name"] == "SERIN_ADMIN"]
+    asked += [a for p in of(docs, "Pod") for c in p["spec"]["containers"] for a in c["args"] if "--admin=" in a]
+    encrypted = isinstance(admin, dict) and "tls" in admin
+    if any(("https://" in where) != encrypted for where in asked):
+        yield f"the admin API is asked at {asked}"
+    address = {client: listen["address"], "probe": config["probe"]}
     address |= {} if isinstance(admin, str) else {"admin": admin["address"]}
     if {name: int(a.rsplit(":", 1)[1]) for name, a in address.items()} != ports:
         yield f"ports {ports} are not those of {address}"

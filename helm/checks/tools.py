@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+import certificates
 from cases import CHART
 
 HELM = os.environ["HELM"]
@@ -62,11 +63,20 @@ def template(values: dict | Path, version: str = "1.37.0") -> Ran:
     return helm(["template", "try"], values, "--namespace", "models", "--kube-version", version)
 
 
-def check_config(text: str, secrets: list[str]) -> Ran:
-    """`serin check` on a configuration with the secrets that the pod would put beside it."""
+def check_config(text: str, beside: list[str]) -> Ran:
+    """`serin check` on a configuration with the files that the pod would put beside it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "serin.yaml")
         file.write_text(text)
-        for name in secrets:
-            Path(folder, name).write_text("a-secret\n")
+        for name in beside:
+            Path(folder, name).write_bytes(_content(name))
         return run(str(SERIN), "check", "-c", str(file))
+
+
+def _content(name: str) -> bytes:
+    """What the Secret would hold, by the kind of file."""
+    if name.endswith(".crt"):
+        return certificates.CERTIFICATE
+    if name.endswith(".key"):
+        return certificates.KEY
+    return b"Authorization: Bearer a-token\n" if name == "otlp-headers" else b"a-secret\n"

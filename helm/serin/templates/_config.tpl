@@ -5,10 +5,21 @@ Secrets lie in the same folder as the file, so that their paths are bare names a
 rendered file wherever the two are put side by side.
 */}}
 {{- define "serin.config" -}}
+{{- $listen := printf "%s:%d" .Values.bindAddress (int .Values.ports.http) -}}
+{{- if .Values.tls.existingSecret -}}
+{{- $tls := dict "cert" "tls.crt" "key" "tls.key" -}}
+{{- if .Values.tls.clientCA.existingSecret -}}
+{{- $_ := set $tls "client_ca" "client-ca.crt" -}}
+{{- end -}}
+{{- $listen = dict "address" $listen "tls" $tls -}}
+{{- end -}}
 {{- $admin := printf "127.0.0.1:%d" (int .Values.ports.admin) -}}
 {{- if include "serin.adminSecret" . -}}
 {{- $everywhere := printf "%s:%d" .Values.bindAddress (int .Values.ports.admin) -}}
 {{- $admin = dict "address" $everywhere "token_file" "admin-token" -}}
+{{- if .Values.admin.tls.existingSecret -}}
+{{- $_ := set $admin "tls" (dict "cert" "admin.crt" "key" "admin.key") -}}
+{{- end -}}
 {{- end -}}
 {{- $salted := include "serin.saltSecret" . -}}
 {{- $routes := list -}}
@@ -17,15 +28,26 @@ rendered file wherever the two are put side by side.
 {{- $routes = append $routes (merge $own .) -}}
 {{- end -}}
 {{- $drain := printf "%ds" (int .Values.shutdown.drainSeconds) -}}
+{{- $telemetry := dict -}}
+{{- with .Values.telemetry -}}
+{{- if .endpoint -}}
+{{- $otlp := dict "endpoint" .endpoint "protocol" .protocol "interval" .interval -}}
+{{- if .headers.existingSecret -}}
+{{- $_ := set $otlp "headers_file" "otlp-headers" -}}
+{{- end -}}
+{{- $name := default (include "serin.fullname" $) .serviceName -}}
+{{- $telemetry = dict "telemetry" (dict "otlp" $otlp "trace_sample" .traceSample "service_name" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- dict
-  "listen" (printf "%s:%d" .Values.bindAddress (int .Values.ports.http))
+  "listen" $listen
   "admin" $admin
   "probe" (printf "%s:%d" .Values.bindAddress (int .Values.ports.probe))
   "state" "/var/lib/serin"
   "workers" .Values.config.workers
   "limits" (merge (dict "drain" $drain) .Values.config.limits)
   "routes" $routes
-  | toYaml -}}
+  | merge $telemetry | toYaml -}}
 {{- end -}}
 
 {{/* The first route with a rollout, for examples of what to type; empty when there is none. */}}
@@ -41,6 +63,13 @@ rendered file wherever the two are put side by side.
 
 {{/* What a schema can't say. */}}
 {{- define "serin.validate" -}}
+{{- include "serin.validateFiles" . -}}
+{{- if and .Values.tls.clientCA.existingSecret (not .Values.tls.existingSecret) -}}
+{{- fail "tls.clientCA: clients show a certificate over TLS only: tls.existingSecret is empty" -}}
+{{- end -}}
+{{- if and .Values.admin.tls.existingSecret (not (include "serin.adminSecret" .)) -}}
+{{- fail "admin.tls: without a token the admin API stays on the pod's loopback: give it one, or no TLS" -}}
+{{- end -}}
 {{- $taken := dict -}}
 {{- range $name, $port := .Values.ports -}}
 {{- $key := toString (int $port) -}}

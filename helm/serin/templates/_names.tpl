@@ -63,6 +63,26 @@ app.kubernetes.io/component: proxy
 {{- end -}}
 {{- end -}}
 
+{{/* The client port's name and scheme, and the Service's port for it. */}}
+{{- define "serin.scheme" -}}
+{{- ternary "https" "http" (ne .Values.tls.existingSecret "") -}}
+{{- end -}}
+
+{{- define "serin.servicePort" -}}
+{{- default (ternary 443 80 (eq (include "serin.scheme" .) "https")) .Values.service.port -}}
+{{- end -}}
+
+{{- define "serin.adminScheme" -}}
+{{- ternary "https" "http" (ne .Values.admin.tls.existingSecret "") -}}
+{{- end -}}
+
+{{/* Where verbs find the authority that signed the admin API's certificate; empty when they needn't. */}}
+{{- define "serin.adminAuthority" -}}
+{{- if and .Values.admin.tls.existingSecret .Values.admin.tls.caKey -}}
+/etc/serin/admin-ca.crt
+{{- end -}}
+{{- end -}}
+
 {{/* The Secret with the salt; empty when there is none. */}}
 {{- define "serin.saltSecret" -}}
 {{- if .Values.salt.existingSecret -}}

@@ -1,4 +1,4 @@
-{{/* Serin's folder /etc/serin: the configuration and the secrets it names. */}}
+{{/* Serin's folder /etc/serin: the configuration and the files it names. */}}
 {{- define "serin.configVolume" -}}
 name: config
 # A directory of symlinks that the kubelet swaps as a whole when the ConfigMap or a Secret changes.
@@ -8,15 +8,10 @@ projected:
     - configMap:
         name: {{ include "serin.fullname" . }}
         items: [{key: serin.yaml, path: serin.yaml}]
-    {{- with include "serin.adminSecret" . }}
-    - secret:
-        name: {{ . }}
-        items: [{key: {{ $.Values.admin.key | quote }}, path: admin-token}]
-    {{- end }}
-    {{- with include "serin.saltSecret" . }}
-    - secret:
-        name: {{ . }}
-        items: [{key: {{ $.Values.salt.key | quote }}, path: salt}]
+    {{- range include "serin.files" . | fromYamlArray }}
+    - {{ ternary "secret" "configMap" (hasKey . "secret") }}:
+        name: {{ default .configMap .secret }}
+        items: {{- toYaml .items | nindent 10 }}
     {{- end }}
 {{- end -}}
 
@@ -24,10 +19,14 @@ projected:
 {{- define "serin.adminEnv" -}}
 {{- $loopback := ternary "[::1]" "127.0.0.1" (and (ne (include "serin.adminSecret" .) "") (eq .Values.bindAddress "[::]")) -}}
 - name: SERIN_ADMIN
-  value: http://{{ $loopback }}:{{ .Values.ports.admin }}
+  value: {{ include "serin.adminScheme" . }}://{{ $loopback }}:{{ .Values.ports.admin }}
 {{- if include "serin.adminSecret" . }}
 - name: SERIN_TOKEN_FILE
   value: /etc/serin/admin-token
+{{- end }}
+{{- with include "serin.adminAuthority" . }}
+- name: SERIN_ADMIN_CA
+  value: {{ . }}
 {{- end }}
 {{- end -}}
 
@@ -54,8 +53,14 @@ env:
   - name: RUST_LOG
     value: {{ .Values.logLevel | quote }}
   {{- include "serin.adminEnv" . | nindent 2 }}
+  {{- if .Values.telemetry.endpoint }}
+  - name: POD_NAME
+    valueFrom: {fieldRef: {fieldPath: metadata.name}}
+  - name: OTEL_RESOURCE_ATTRIBUTES
+    value: k8s.namespace.name={{ .Release.Namespace }},k8s.pod.name=$(POD_NAME),k8s.container.name=serin
+  {{- end }}
 ports:
-  - {name: http, containerPort: {{ .Values.ports.http }}, protocol: TCP}
+  - {name: {{ include "serin.scheme" . }}, containerPort: {{ .Values.ports.http }}, protocol: TCP}
   - {name: probe, containerPort: {{ .Values.ports.probe }}, protocol: TCP}
   {{- if include "serin.adminSecret" . }}
   - {name: admin, containerPort: {{ .Values.ports.admin }}, protocol: TCP}
