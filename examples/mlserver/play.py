@@ -20,29 +20,31 @@ from train import train
 class Row:
     scenario: Scenario
     seconds: float
-    played: Played | None
-    problem: str | None
-    #: A part of the configuration that this build does not know yet: neither good nor bad, and said so.
-    skipped: str | None = None
+    #: How it ended, or what went wrong. Not having been played is wrong, too.
+    outcome: Played | str
+
+    @property
+    def good(self) -> bool:
+        return isinstance(self.outcome, Played)
 
     @property
     def result(self) -> str:
-        if self.skipped is not None:
-            return "skipped"
-        return "ok" if self.problem is None else "FAILED"
+        return "ok" if self.good else "FAILED"
 
 
 async def _play(theatre: Theatre, scenario: Scenario) -> Row:
     began = time.monotonic()
-    played, problem, skipped = None, None, None
+    outcome: Played | str
     try:
-        played = await scenario.play(theatre, scenario.name)
+        outcome = await scenario.play(theatre, scenario.name)
     except Refused as refused:
-        skipped = refused.missing
-        problem = None if skipped else f"serin check: {refused}"
-    except (Unexpected, RuntimeError, TimeoutError, OSError) as error:
-        problem = f"{error}" if isinstance(error, Unexpected) else f"{type(error).__name__}: {error}"
-    row = Row(scenario, time.monotonic() - began, played, problem, skipped)
+        said = "; ".join(str(refused).splitlines())
+        outcome = f"NOT PLAYED, serin check refused its configuration: {said}"
+    except Unexpected as unexpected:
+        outcome = f"{unexpected}"
+    except (RuntimeError, TimeoutError, OSError) as error:
+        outcome = f"{type(error).__name__}: {error}"
+    row = Row(scenario, time.monotonic() - began, outcome)
     print(f"{scenario.title:<36} {row.seconds:4.0f} s  {row.result}", flush=True)
     return row
 
@@ -50,11 +52,10 @@ async def _play(theatre: Theatre, scenario: Scenario) -> Row:
 def _table(rows: list[Row]) -> str:
     lines = [("scenario", "result", "seconds", "requests", "failed", "what happened")]
     for row in rows:
-        counts = ("", "")
-        if row.played is not None:
-            seen = row.played.seen
-            counts = (str(seen.requests.total()), str(seen.failed()))
-        happened = row.played.happened if row.played is not None else row.problem or row.skipped or ""
+        counts, happened = ("", ""), row.outcome
+        if isinstance(row.outcome, Played):
+            seen = row.outcome.seen
+            counts, happened = (str(seen.requests.total()), str(seen.failed())), row.outcome.happened
         lines.append((row.scenario.title, row.result, f"{row.seconds:.0f}", *counts, happened))
     widths = [max(len(line[column]) for line in lines) for column in range(5)]
     right = {2, 3, 4}
@@ -74,7 +75,7 @@ async def _main(arguments: argparse.Namespace) -> bool:
     theatre = Theatre(arguments.serin.resolve(), arguments.folder.resolve(), arguments.folder.resolve() / "trained")
     await asyncio.to_thread(train, theatre.trained)
     rows = [await _play(theatre, scenario) for scenario in wanted]
-    good = all(row.problem is None for row in rows)
+    good = all(row.good for row in rows)
     print(f"\n{_table(rows)}\n")
     if not good:
         print(f"Configurations, logs and journals: {theatre.folder}")

@@ -48,12 +48,6 @@ Status = dict[str, Any]
 class Refused(Exception):
     """`serin check` does not accept the configuration; the text is what it said."""
 
-    @property
-    def missing(self) -> str | None:
-        """What this build can't do yet, when that is the reason."""
-        (first, *_) = str(self).splitlines()
-        return first.split(": ", 2)[-1] if "not supported yet" in first else None
-
 
 class Serin:
     """One proxy in its own folder, on its own ports."""
