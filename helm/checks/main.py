@@ -176,6 +176,12 @@ def written(name: str, value, schema: dict):
         yield from written(f"{name}.{key}", below, schema["properties"].get(key, {}))
 
 
+def snippets() -> list[dict]:
+    """The values that the README shows."""
+    blocks = (CHART / "README.md").read_text().split("```yaml\n")[1:]
+    return [yaml.safe_load(block.split("```")[0]) for block in blocks]
+
+
 def servers() -> None:
     """The model servers of the examples are plain manifests."""
     for file in SERVERS:
@@ -189,6 +195,8 @@ def main() -> int:
         renders(name, values)
     for file in EXAMPLES:
         renders(f"examples/{file.name}", file)
+    for number, values in enumerate(snippets(), 1):
+        renders(f"README, values {number}", values)
     servers()
     edits_restart_nothing()
     values_survive()
