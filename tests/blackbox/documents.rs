@@ -83,10 +83,14 @@ async fn commands_in_the_documents_are_understood() {
 fn links_between_the_documents_lead_somewhere() {
     for name in [
         "README.md",
+        "docs/admin-api.md",
         "docs/concepts.md",
         "docs/configuration.md",
         "docs/runbooks/rolled-back.md",
+        "docs/telemetry.md",
         "examples/mlserver/README.md",
+        "helm/README.md",
+        "helm/serin/README.md",
     ] {
         let page = document(name);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -99,6 +103,22 @@ fn links_between_the_documents_lead_somewhere() {
             let path = folder.parent().unwrap().join(file);
             assert!(path.exists(), "{name} links to {target}");
         }
+    }
+}
+
+#[test]
+fn every_metric_stands_on_the_page_about_telemetry() {
+    let source = document("control/stats/src/names.rs");
+    let (_, metrics) = source.split_once("pub const SERVER_DURATION").unwrap();
+    let page = document("docs/telemetry.md");
+    let quoted = metrics.split('"').skip(1).step_by(2);
+    let names: Vec<_> = quoted
+        .filter(|text| text.contains('.') && !text.contains(' '))
+        .collect();
+    assert!(names.len() > 20, "{names:?}");
+    for name in names {
+        let row = page.contains(&format!("` | `{name}`"));
+        assert!(row, "{name} has no row");
     }
 }
 

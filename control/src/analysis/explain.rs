@@ -106,14 +106,19 @@ fn differences(one: &Value, other: &Value) -> Vec<String> {
 impl Receipt {
     /// What was done and why, in one sentence.
     fn sentence(&self, report: &Report) -> String {
-        let requests = counted(self.arms.canary.requests, "canary request");
+        // No client has met the canary in a shadow step: there, copies are what was looked at.
+        let looked_at = if self.policy.shadow.in_step {
+            counted(self.shadow.step_pairs(), "copied request")
+        } else {
+            counted(self.arms.canary.requests, "canary request")
+        };
         let Some(breach) = &report.breach else {
             let did = if report.step_up {
                 "free to go on"
             } else {
                 "stayed"
             };
-            return format!("{did} after {requests}: {}", report.reason);
+            return format!("{did} after {looked_at}: {}", report.reason);
         };
         let did = match breach.on_breach {
             OnBreach::Rollback => "rolled back",
@@ -129,8 +134,16 @@ impl Receipt {
         };
         let share = self.policy.share_of(breach.metric);
         let why = match (breach.rule, breach.metric) {
-            (Rule::CanaryDown | Rule::SampleRatioMismatch | Rule::AbsoluteLimit, _) => {
-                breach.sentence.clone()
+            (
+                Rule::CanaryDown
+                | Rule::SampleRatioMismatch
+                | Rule::AbsoluteLimit
+                | Rule::ShadowDown,
+                _,
+            ) => breach.sentence.clone(),
+            (Rule::Shadow, _) => {
+                let share = self.policy.shadow_share();
+                format!("{}; {}", breach.sentence, chance(share))
             }
             (Rule::RecentBreak, _) => format!(
                 "{}; {}",
@@ -140,7 +153,7 @@ impl Receipt {
             (_, Metric::ErrorRate) => format!("{}; {}", self.users_hit(), chance(share)),
             (_, _) => format!("{}; {}", breach.sentence, chance(share)),
         };
-        format!("{did} after {requests}: {why}")
+        format!("{did} after {looked_at}: {why}")
     }
 
     /// "11 of 131 users hit errors, against 0.9 % on baseline".
@@ -184,6 +197,7 @@ impl Receipt {
             lines.push(classic(guardrail));
         }
         lines.extend(self.recent_step());
+        lines.extend(self.shadow.explained(&self.policy));
         lines.push(self.sample_ratio_step(report));
         lines.push(format!("conclusion: {}", report.reason));
         lines

@@ -53,6 +53,29 @@ impl ShadowFindings {
 }
 
 impl ShadowFacts {
+    /// Copies of the present shadow step that were compared with their originals.
+    pub(in crate::analysis) fn step_pairs(&self) -> u64 {
+        let step = self.step.as_ref();
+        step.map_or(0, |step| step.pairs().total())
+    }
+
+    /// The numbers of the copies that a rule is about.
+    pub(in crate::analysis) fn explained(&self, policy: &Policy) -> Option<String> {
+        let facts = self.step.as_ref().or(self.mirror.as_ref())?;
+        let pairs = facts.pairs();
+        Some(format!(
+            "copies to the {}: of {} compared {} failed alone, their originals alone in {}; ln E {:.6}, \
+             of {:.6} needed at a share of {} of α",
+            facts.target,
+            grouped(pairs.total()),
+            grouped(pairs.only_shadow_failed),
+            grouped(pairs.only_baseline_failed),
+            facts.ln_e,
+            -policy.shadow_share().ln(),
+            policy.shadow_share(),
+        ))
+    }
+
     /// Holds the copies against the rules.
     pub(in crate::analysis) fn judge(&self, policy: &Policy, now_ms: u64) -> ShadowFindings {
         let look = |facts| Look {

@@ -6,7 +6,7 @@ use serin_config::model::{Analysis, Guardrail, Margin, Method, Metric, OnBreach}
 use serin_stats::shadow::{CopyResult, ShadowCounts, Target};
 use serin_stats::snapshot::StageSnapshot;
 
-use super::super::{Evidence, Policy, Report, Rule};
+use super::super::{Evidence, Policy, Report, Rule, explain};
 use super::ShadowPolicy;
 
 /// Copies of one epoch in the making; users are spread over the buckets.
@@ -154,6 +154,34 @@ fn copies_that_fail_alone_are_a_breach_once_it_is_proven() {
         ),
         "{}",
         breach.sentence
+    );
+}
+
+/// No client has met the canary, so the decision is not told in its requests.
+#[test]
+fn a_breach_of_copies_is_told_in_copies() {
+    let mut copied = Copied::default();
+    copied.fine(100).add(12, CopyResult::Error, true);
+    let mut evidence = Evidence::new(0);
+    evidence.absorb(&[copied.stage(1, Target::Canary)], 0);
+    let (report, receipt) = evidence.judge_with_receipt(&in_step(), 0);
+    let report = serde_json::to_value(report).unwrap();
+    let told = explain(&serde_json::to_value(receipt).unwrap(), &report).unwrap();
+    assert!(told.agrees, "{:?}", told.differences);
+    let (begins, ends) = (
+        "rolled back after 112 copied requests: shadow: 12 copied requests failed alone",
+        "by chance in fewer than 1 of 200 such rollouts",
+    );
+    let sentence = &told.sentence;
+    assert!(
+        sentence.starts_with(begins) && sentence.ends_with(ends),
+        "{sentence}"
+    );
+    let step = "copies to the canary: of 112 compared 12 failed alone";
+    assert!(
+        told.steps.iter().any(|told| told.starts_with(step)),
+        "{:?}",
+        told.steps
     );
 }
 
