@@ -54,14 +54,6 @@ impl Socket {
 }
 
 impl Probe {
-    /// Whether an idle connection can be used again: still open, and nothing came that nobody asked for.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let Some(stream) = self.0.upgrade() else {
-            return false;
-        };
-        is_silent(&stream)
-    }
-
     /// Ends the connection both ways, whoever still holds it.
     pub(crate) fn cut(&self) {
         if let Some(stream) = self.0.upgrade() {

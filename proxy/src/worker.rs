@@ -53,7 +53,7 @@ pub(crate) struct Desk {
     /// How often upstreams may be asked again.
     pub(crate) budgets: Budgets,
     /// Memory that connections borrow.
-    pub(crate) buffers: Buffers,
+    pub(crate) buffers: Rc<Buffers>,
     /// Set once no more requests are wanted.
     pub(crate) closing: Closing,
     shared: Arc<Shared>,
@@ -100,7 +100,7 @@ impl Desk {
             mirror: Rc::new(Mirror::new(Arc::clone(&shared.copies))),
             identity: Identity::default(),
             budgets: Budgets::default(),
-            buffers: Buffers::default(),
+            buffers: Rc::default(),
             closing: Closing::default(),
             rules: RefCell::new(Cache::new(Arc::clone(&shared.rules))),
             shared,

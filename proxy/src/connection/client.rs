@@ -18,6 +18,8 @@ use crate::worker::Desk;
 
 /// Idle connections wait for one more request when draining, but not longer.
 const LINGER: Duration = Duration::from_secs(2);
+/// How often a client is looked at whose bytes cannot be taken.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A client's connection.
 pub(crate) struct Client {
@@ -33,6 +35,7 @@ pub(crate) struct Client {
     pub(crate) input: Buffer,
     /// Its timer.
     pub(crate) alarm: Alarm,
+    next_look: Instant,
 }
 
 /// Why reading gave nothing.
@@ -53,6 +56,7 @@ impl Client {
             stream,
             input: Buffer::default(),
             alarm: Alarm::new(deadline),
+            next_look: deadline,
         }
     }
 
@@ -115,6 +119,31 @@ impl Client {
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+
+    /// Ready when the deadline has passed. A client of which more came than can be taken tells by nothing that it
+    /// leaves: with `stalled` it is looked at now and then.
+    pub(crate) fn poll_late(
+        &mut self,
+        cx: &mut Context<'_>,
+        deadline: Instant,
+        stalled: bool,
+    ) -> Poll<Ended> {
+        if !stalled {
+            return self.alarm.poll_due(cx, deadline).map(|()| Ended::Late);
+        }
+        let latest = Instant::now() + LOOK_EVERY;
+        self.next_look = self.next_look.min(latest);
+        loop {
+            ready!(self.alarm.poll_due(cx, deadline.min(self.next_look)));
+            if self.next_look >= deadline {
+                return Poll::Ready(Ended::Late);
+            }
+            if self.stream.has_hung_up() {
+                return Poll::Ready(Ended::Gone);
+            }
+            self.next_look = latest;
+        }
     }
 
     /// Writes all of it, as long as the client takes something.

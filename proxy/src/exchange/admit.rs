@@ -13,6 +13,7 @@ pub(crate) fn admit(head: &Parts, limits: &Limits) -> Result<Option<HeaderValue>
     if matches!(head.method, Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodRefused);
     }
+    well_formed(head)?;
     let target = target_bytes(head);
     if target > limits.max_uri_bytes {
         return Err(Failure::TargetTooLong);
@@ -33,6 +34,29 @@ pub(crate) fn admit(head: &Parts, limits: &Limits) -> Result<Option<HeaderValue>
         return Err(Failure::UnknownExpectation);
     }
     authority(head)
+}
+
+/// Whether HTTP/2's pseudo fields would make a request line of HTTP/1.1: our own codec looks at its own.
+fn well_formed(head: &Parts) -> Result<(), Failure> {
+    if head.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    let path = head.uri.path_and_query().map_or("", |path| path.as_str());
+    let is_path = path.starts_with('/') || path == "*" && head.method == Method::OPTIONS;
+    if !is_path {
+        return Err(Failure::Malformed("The request target is malformed."));
+    }
+    let is_ours = |scheme: &str| {
+        ["http", "https"]
+            .iter()
+            .any(|one| scheme.eq_ignore_ascii_case(one))
+    };
+    if head.uri.scheme_str().is_some_and(|scheme| !is_ours(scheme)) {
+        return Err(Failure::Malformed(
+            "The request target's scheme is not served.",
+        ));
+    }
+    Ok(())
 }
 
 /// What the body's length is said to be: one number, said once, as HTTP/1.1 has it.
@@ -78,7 +102,7 @@ fn authority(head: &Parts) -> Result<Option<HeaderValue>, Failure> {
         };
     }
     match host {
-        None if head.version == Version::HTTP_11 => {
+        None if head.version != Version::HTTP_10 => {
             Err(Failure::Malformed("The request has no Host."))
         }
         Some(host) if !is_host(host.as_bytes()) => {

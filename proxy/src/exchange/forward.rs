@@ -13,7 +13,6 @@ use std::time::Duration;
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use serin_config::model::Timeouts;
 use serin_stats::snapshot::Arm;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -24,13 +23,14 @@ use super::heads::{self, Outbound};
 use super::retry::{self, Why};
 use super::upload::{Upload, UploadState};
 use super::{Exchange, Refused, backend};
+use crate::buffer::Buffers;
 use crate::error::Failure;
 use crate::observe::relay::Meaning;
 use crate::observe::traceparent::Traceparent;
 use crate::observe::{Patience, Relay, Ticket, grpc, outcome};
 use crate::route::RouteEntry;
 use crate::shadow::CopyHead;
-use crate::upstream::{Booking, Lease, Unsent, Wire};
+use crate::upstream::{Answer, Booking, Lease, Reading, Unsent, Wire};
 
 /// How an endpoint is asked.
 struct Question<'e> {
@@ -56,9 +56,9 @@ impl Exchange<'_> {
         let client_version = head.version;
         let mut ticket = ticket;
         match self.ask(head, host, ahead, &mut ticket).await {
-            Ok((response, question, lease)) => {
+            Ok((response, question)) => {
                 ticket.see_answer(response.status().as_u16());
-                Ok(self.relay(response, client_version, &question, lease, ticket))
+                Ok(self.relay(response, client_version, &question, ticket))
             }
             Err(failure) => {
                 tracing::debug!(
@@ -79,7 +79,7 @@ impl Exchange<'_> {
         host: Option<HeaderValue>,
         mut ahead: Ahead,
         ticket: &mut Ticket,
-    ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
+    ) -> Result<(Response<Reading>, Answered), Rc<Failure>> {
         if !retry::has_fallback(&ticket.entry().route, ticket.arm()) {
             return self.ask_arm(head, host, ahead, ticket).await;
         }
@@ -108,7 +108,7 @@ impl Exchange<'_> {
         host: Option<HeaderValue>,
         ahead: Ahead,
         ticket: &mut Ticket,
-    ) -> Result<(Response<Incoming>, Answered, Lease), Rc<Failure>> {
+    ) -> Result<(Response<Reading>, Answered), Rc<Failure>> {
         let entry = &Arc::clone(ticket.entry());
         let backend = backend(entry, ticket.answerer()).ok_or_else(Failure::no_endpoint)?;
         let (arm, key) = (ticket.answerer(), ticket.place());
@@ -160,15 +160,15 @@ impl Exchange<'_> {
         };
         let request = Request::from_parts(head, upload);
         let (response, lease) = self.put(&question, booking, request).await?;
-        if response.status().is_informational() {
-            return Err(Failure::BadResponse("101 that nobody asked for".into()).into());
-        }
+        let (head, body) = response.into_parts();
+        let body = lease.read(body).filter(|_| !head.status.is_informational());
+        let body = body.ok_or_else(|| Failure::BadResponse("101 that nobody asked for".into()))?;
         let answered = Answered {
             idle: timeouts.idle,
             end: question.end,
             upload: question.upload,
         };
-        Ok((response, answered, lease))
+        Ok((Response::from_parts(head, body), answered))
     }
 
     /// Sends the request, again if that is safe: when its connection was an old one, or the policy allows it.
@@ -177,14 +177,14 @@ impl Exchange<'_> {
         question: &Question<'_>,
         booking: Booking,
         request: Request<Upload>,
-    ) -> Result<(Response<Incoming>, Lease), Rc<Failure>> {
+    ) -> Result<(Answer, Lease), Rc<Failure>> {
         let policy = (question.entry.index, &question.entry.route.retries);
         let budgets = &self.desk.budgets;
         let (mut booking, mut request) = (booking, request);
         let (mut made, mut fresh) = (0, false);
         loop {
             let asked = booking.whom();
-            let mut lease = match question.lease(booking, fresh).await {
+            let mut lease = match question.lease(booking, fresh, &self.desk.buffers).await {
                 Ok(lease) => lease,
                 Err(failure) => {
                     if retry::is_of_connecting(&failure)
@@ -254,10 +254,9 @@ impl Exchange<'_> {
 
     fn relay(
         &self,
-        response: Response<Incoming>,
+        response: Response<Reading>,
         client_version: Version,
         answered: &Answered,
-        lease: Lease,
         ticket: Ticket,
     ) -> Response<Relay> {
         let (mut head, body) = response.into_parts();
@@ -282,7 +281,7 @@ impl Exchange<'_> {
         head.version = Version::HTTP_11;
         let patience = Patience::new(answered.idle, answered.end);
         let upload = Rc::clone(&answered.upload);
-        let relay = Relay::new(body, meaning, patience, ticket, upload, lease);
+        let relay = Relay::new(body, meaning, patience, ticket, upload);
         Response::from_parts(head, relay)
     }
 }
@@ -295,8 +294,13 @@ struct Answered {
 }
 
 impl Question<'_> {
-    async fn lease(&self, booking: Booking, fresh: bool) -> Result<Lease, Rc<Failure>> {
-        let leasing = booking.lease(self.wire, fresh, self.timeouts.connect);
+    async fn lease(
+        &self,
+        booking: Booking,
+        fresh: bool,
+        buffers: &Rc<Buffers>,
+    ) -> Result<Lease, Rc<Failure>> {
+        let leasing = booking.lease(self.wire, fresh, self.timeouts.connect, buffers);
         match self.end {
             Some(end) => timeout_at(end, leasing)
                 .await
@@ -311,7 +315,7 @@ impl Question<'_> {
         &self,
         lease: &mut Lease,
         request: Request<Upload>,
-    ) -> Result<Result<Response<Incoming>, Unsent>, Failure> {
+    ) -> Result<Result<Answer, Unsent>, Failure> {
         let mut sent = pin!(lease.send(request));
         let mut timer = pin!(sleep_until(self.due()));
         loop {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, HOST, HeaderName, TE, VIA};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderName, TE, VIA};
 use http::request;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Uri, Version};
@@ -83,6 +83,9 @@ impl Outbound<'_> {
         uri.path_and_query = Some(path);
         match self.wire {
             Wire::Http1 => {
+                if head.version == Version::HTTP_2 {
+                    join_cookies(&mut head.headers);
+                }
                 head.version = Version::HTTP_11;
                 head.headers.insert(HOST, self.host);
                 if wants_trailers {
@@ -148,6 +151,22 @@ fn via(version: Version) -> HeaderValue {
         Version::HTTP_10 => "1.0 serin",
         _ => "1.1 serin",
     })
+}
+
+/// HTTP/2 may split cookies into several fields, HTTP/1.1 has one (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if let (Some(_), Some(_)) = (cookies.next(), cookies.next()) {
+        let cookies: Vec<&[u8]> = headers
+            .get_all(COOKIE)
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
+        // Both parts were valid values.
+        if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(b"; ".as_slice())) {
+            headers.insert(COOKIE, joined);
+        }
+    }
 }
 
 /// Adds to the list that a field holds, in one line.

@@ -20,7 +20,7 @@ use super::pipe::{ClientBody, PipeWriter, pipe};
 use crate::buffer::poll_write_all;
 use crate::connection::Client;
 use crate::error::Failure;
-use crate::h1::body::Body;
+use crate::h1::body::{self, Body};
 use crate::h1::field::Known;
 use crate::h1::head::{Framing, RequestHead};
 use crate::h1::write;
@@ -140,7 +140,7 @@ impl Feed {
                 break;
             }
             if self.body.is_done() {
-                writer.end(trailers(&self.body.take_trailer()));
+                writer.end(body::trailers(&self.body.take_trailer()));
                 self.writer = None;
                 break;
             }
@@ -164,20 +164,6 @@ impl Feed {
         }
         Poll::Ready(())
     }
-}
-
-/// The trailer section as the rest of the house knows it.
-pub(super) fn trailers(section: &[u8]) -> Option<HeaderMap> {
-    let mut room = [httparse::EMPTY_HEADER; 64];
-    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut room)
-    else {
-        return None;
-    };
-    let fields = fields.iter().filter_map(|field| {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
-        Some((name, HeaderValue::from_bytes(field.value).ok()?))
-    });
-    Some(fields.collect()).filter(|trailers: &HeaderMap| !trailers.is_empty())
 }
 
 /// Brings the response to the client.
@@ -217,7 +203,12 @@ async fn relay(
     desk.buffers.give(relaying.out);
     let is_read = feed.body.is_done();
     match whole {
-        Err(()) => Next::Cut,
+        Err(()) => {
+            if sent == Sent::UntilClose {
+                client.stream.break_off();
+            }
+            Next::Cut
+        }
         Ok(()) if client_stays && is_read => Next::Again,
         Ok(()) => Next::Close,
     }

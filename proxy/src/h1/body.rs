@@ -5,6 +5,8 @@
 //! are complete, and written anew. Who needs the content itself (a routing key stands in it, the other side
 //! knows no chunks) asks for [`Body::content`] instead.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 use super::field::{self, InTrailer};
 use super::head::Framing;
 use super::write;
@@ -135,6 +137,14 @@ impl Body {
                     ..
                 }
         )
+    }
+
+    /// How many bytes of content are still to come, if that is known.
+    pub(crate) const fn length(&self) -> Option<u64> {
+        match self.rest {
+            Rest::Length(left) => Some(left),
+            Rest::UntilClose | Rest::Chunked { .. } => None,
+        }
     }
 
     /// Whether the end of the connection is the end of the body.
@@ -381,6 +391,20 @@ fn rewritten(section: &[u8]) -> Result<Vec<u8>, BodyError> {
     }
     anew.extend_from_slice(b"\r\n");
     Ok(anew)
+}
+
+/// A trailer section, as [`Body::take_trailer`] gives it, as the rest of the house knows it.
+pub(crate) fn trailers(section: &[u8]) -> Option<HeaderMap> {
+    let mut room = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
+    let Ok(httparse::Status::Complete((_, fields))) = httparse::parse_headers(section, &mut room)
+    else {
+        return None;
+    };
+    let fields = fields.iter().filter_map(|field| {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(field.value).ok()?))
+    });
+    Some(fields.collect()).filter(|trailers: &HeaderMap| !trailers.is_empty())
 }
 
 #[cfg(test)]

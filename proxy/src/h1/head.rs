@@ -13,6 +13,9 @@ use super::field::{self, Connection, Known};
 /// Most fields in one head; more: 431.
 pub(crate) const MAX_FIELDS: usize = 100;
 
+/// The largest response head.
+pub(crate) const LARGEST_HEAD: usize = 256 * 1024;
+
 /// Room for the fields of one head: on the stack, and never across an await.
 pub(crate) struct Room<'b> {
     fields: [MaybeUninit<Header<'b>>; MAX_FIELDS],

@@ -11,13 +11,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use serin_stats::snapshot::Outcome;
 
 use super::{Patience, Ticket, grpc};
 use crate::error::BoxError;
 use crate::exchange::UploadState;
-use crate::upstream::Lease;
+use crate::upstream::Reading;
 
 /// What a whole body will have meant.
 #[derive(Clone, Copy, Debug)]
@@ -33,34 +32,35 @@ pub(crate) enum Meaning {
 
 /// A response's body, watched.
 pub(crate) struct Relay {
-    body: Incoming,
+    /// Until the end: dropping it cancels the upstream.
+    body: Option<Reading>,
     meaning: Meaning,
     patience: Patience,
     ticket: Ticket,
     upload: std::rc::Rc<UploadState>,
-    /// Until the end: what is asked, and what cancels it when dropped.
-    lease: Option<Lease>,
+    /// Why the body broke off, until the client's side is told.
+    broken: Option<BoxError>,
 }
 
 impl Relay {
     /// Watches this body. The head has arrived.
     pub(crate) fn new(
-        body: Incoming,
+        body: Reading,
         meaning: Meaning,
         patience: Patience,
         ticket: Ticket,
         upload: std::rc::Rc<UploadState>,
-        lease: Lease,
     ) -> Self {
+        let is_over = body.is_end_stream();
         let mut relay = Self {
-            body,
+            body: Some(body),
             meaning,
             patience,
             ticket,
             upload,
-            lease: Some(lease),
+            broken: None,
         };
-        if relay.body.is_end_stream() {
+        if is_over {
             relay.ticket.see_first_byte();
             relay.finish();
         }
@@ -75,9 +75,19 @@ impl Relay {
             Meaning::InTrailers { .. } => Outcome::Error,
         };
         self.ticket.close(outcome, false);
-        if let Some(lease) = self.lease.take() {
-            lease.give_back(self.upload.is_finished());
-        }
+        self.body = None;
+    }
+
+    /// The body broke off. What came before has one turn to leave: an HTTP/2 stream's reset overtakes what waits to
+    /// be written, and may be all that the client gets then.
+    fn break_soon(
+        &mut self,
+        error: BoxError,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// The body broke off: what the client gets instead of its rest.
@@ -90,7 +100,7 @@ impl Relay {
             Outcome::Error
         };
         self.ticket.close(outcome, false);
-        self.lease = None;
+        self.body = None;
         match self.meaning {
             Meaning::InTrailers { can_append: true } => {
                 let status = HeaderValue::from(grpc::UNAVAILABLE);
@@ -117,7 +127,7 @@ impl Relay {
             }
             Err(data) => data,
         };
-        if self.body.is_end_stream() {
+        if self.body.as_ref().is_some_and(Body::is_end_stream) {
             self.finish();
         }
         frame
@@ -133,12 +143,15 @@ impl Body for Relay {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if this.lease.is_none() {
-            return Poll::Ready(None);
+        if let Some(error) = this.broken.take() {
+            return this.break_off(error);
         }
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.see(frame)))),
-            Poll::Ready(Some(Err(error))) => this.break_off(error.into()),
+            Poll::Ready(Some(Err(error))) => this.break_soon(error, cx),
             Poll::Ready(None) => {
                 this.finish();
                 Poll::Ready(None)
@@ -151,10 +164,11 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.lease.is_none() || self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let nothing = || SizeHint::with_exact(0);
+        self.body.as_ref().map_or_else(nothing, Body::size_hint)
     }
 }

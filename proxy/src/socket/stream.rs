@@ -6,8 +6,11 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustls::CommonState;
+use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
@@ -65,6 +68,30 @@ impl Stream {
                     .poll_fill_buf(&mut nobody)
                     .is_pending()
             }
+        }
+    }
+
+    /// The connection is to be reset when it is dropped: who reads until its end must see that this was none.
+    pub(crate) fn break_off(&self) {
+        // It may be gone already, which is just as well.
+        let _ = SockRef::from(self.socket().stream()).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Whether the other end has hung up, though bytes of it may lie unread before that.
+    pub(crate) fn has_hung_up(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        const HUNG_UP: PollFlags = PollFlags::RDHUP.union(PollFlags::HUP).union(PollFlags::ERR);
+        #[cfg(not(target_os = "linux"))]
+        const HUNG_UP: PollFlags = PollFlags::HUP.union(PollFlags::ERR);
+        let mut asked = [PollFd::new(self.socket().stream(), HUNG_UP)];
+        let now = Timespec::default();
+        rustix::event::poll(&mut asked, Some(&now)).is_ok_and(|count| count > 0)
+    }
+
+    fn socket(&self) -> &Socket {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => stream.get_ref().0,
         }
     }
 

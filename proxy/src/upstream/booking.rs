@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use serin_config::model::Endpoint;
 
 use super::admission::Place;
-use super::dial::{self, Wire};
-use super::lease::{Connection, Lease};
+use super::dial::Wire;
+use super::lease::Lease;
 use super::pool::Upstream;
+use super::talk::Talk;
+use crate::buffer::Buffers;
 use crate::error::{Blame, Failure};
 
 /// One exchange that asks a member.
@@ -117,37 +119,35 @@ impl Booking {
         wire: Wire,
         fresh: bool,
         limit: Duration,
+        buffers: &Rc<Buffers>,
     ) -> Result<Lease, Rc<Failure>> {
-        let connection = self.connection(wire, fresh, limit).await;
-        let (connection, is_reused) = connection.inspect_err(|failure| self.note(failure))?;
-        Ok(Lease::new(self, connection, is_reused))
+        match wire {
+            Wire::Http1 => {
+                let line = match (fresh, self) {
+                    (true, booking) => booking.new_line(limit).await?,
+                    (false, booking) => match booking.idle_line(Instant::now()) {
+                        Ok(line) => line,
+                        Err(booking) => booking.new_line(limit).await?,
+                    },
+                };
+                Ok(Lease::Http1(Talk::new(line, buffers)))
+            }
+            Wire::Http2 => {
+                let shared = self.upstream.shared_http2(limit).await;
+                let (sender, is_reused) = shared.inspect_err(|failure| self.note(failure))?;
+                Ok(Lease::Http2 {
+                    booking: self,
+                    sender,
+                    is_reused,
+                })
+            }
+        }
     }
 
     /// Notes a failure to connect.
     pub(crate) fn note(&self, failure: &Failure) {
         if failure.blame() == Blame::Upstream {
             self.failed();
-        }
-    }
-
-    async fn connection(
-        &self,
-        wire: Wire,
-        fresh: bool,
-        limit: Duration,
-    ) -> Result<(Connection, bool), Rc<Failure>> {
-        match wire {
-            Wire::Http1 => {
-                if let Some(connection) = self.upstream.take_idle().filter(|_| !fresh) {
-                    return Ok((connection, true));
-                }
-                let (sender, probe) = dial::http1(self.upstream.reach(), limit).await?;
-                Ok((Connection::Http1 { sender, probe }, false))
-            }
-            Wire::Http2 => {
-                let (sender, is_reused) = self.upstream.shared_http2(limit).await?;
-                Ok((Connection::Http2(sender), is_reused))
-            }
         }
     }
 

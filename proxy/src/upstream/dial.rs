@@ -1,10 +1,10 @@
-//! Opens connections to an endpoint, and hands each to a task of its own on this worker.
+//! Opens connections to an endpoint; those of HTTP/2 are handed each to a task of its own on this worker.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serin_config::model::{Endpoint, Protocol};
@@ -16,7 +16,7 @@ use super::member::Member;
 use super::pool::Reach;
 use crate::error::Failure;
 use crate::exchange::Upload;
-use crate::socket::{Probe, Socket, Stream};
+use crate::socket::{Socket, Stream};
 use crate::tls;
 
 /// What is spoken on a connection.
@@ -60,28 +60,6 @@ const SEND_BUFFER: usize = 128 * 1024;
 const PING_AFTER: Duration = Duration::from_secs(20);
 /// … and given up when it doesn't answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// Read buffer of one HTTP/1.1 connection, and so the largest response head.
-const READ_BUFFER: usize = 256 * 1024;
-
-/// Opens an HTTP/1.1 connection.
-pub(crate) async fn http1(
-    reach: &Reach,
-    limit: Duration,
-) -> Result<(http1::SendRequest<Upload>, Probe), Failure> {
-    let stream = reach.open(Wire::Http1, limit).await?;
-    let probe = stream.probe();
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(READ_BUFFER)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| Failure::Connect(error.to_string()))?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    Ok((sender, probe))
-}
 
 /// Opens an HTTP/2 connection.
 pub(crate) async fn http2(

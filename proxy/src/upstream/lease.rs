@@ -1,35 +1,53 @@
-//! One exchange's hold on a connection: from the request sent to the response's last byte.
+//! One exchange's hold on a connection, for requests whose body is pulled: from the request sent to the
+//! response's last byte.
 //!
-//! A lease that is dropped before that cancels the exchange: an HTTP/1.1 connection is cut, since it can't be
-//! used again; on HTTP/2 dropping the response resets its stream.
+//! What is dropped before that cancels the exchange: an HTTP/1.1 connection is closed, since it can't be used
+//! again; on HTTP/2 dropping the response resets its stream.
+//!
+//! An HTTP/1.1 connection that answered 500 is not used again either. Python's model servers (uvicorn: MLServer,
+//! vLLM, KServe) close the connection a moment after the answer to a request that raised an error, without having
+//! said so; whoever reuses it in that moment gets nothing, and a POST can't be sent again.
 
-use http::{Request, Response, StatusCode};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 
 use super::booking::Booking;
+use super::talk::Talk;
 use crate::error::{BoxError, Failure};
 use crate::exchange::Upload;
-use crate::socket::Probe;
-
-pub(super) enum Connection {
-    Http1 {
-        sender: http1::SendRequest<Upload>,
-        probe: Probe,
-    },
-    Http2(http2::SendRequest<Upload>),
-}
 
 /// A connection in use.
-pub(crate) struct Lease {
-    booking: Booking,
-    /// `None` once it was given back.
-    connection: Option<Connection>,
-    is_reused: bool,
-    /// The answer was a 500. Python's model servers (uvicorn: MLServer, vLLM, KServe) close the connection a moment
-    /// after the answer to a request that raised an error, without having said so; whoever reuses it in that moment
-    /// gets nothing, and a POST can't be sent again. So it is not reused.
-    is_doubtful: bool,
+pub(crate) enum Lease {
+    /// All its own.
+    Http1(Talk),
+    /// Shared with others.
+    Http2 {
+        /// Who is asked.
+        booking: Booking,
+        /// Its connection.
+        sender: http2::SendRequest<Upload>,
+        /// It served others before.
+        is_reused: bool,
+    },
+}
+
+/// A response's body as it comes.
+pub(crate) enum Reading {
+    /// Over HTTP/1.1.
+    Http1(Talk),
+    /// Over HTTP/2.
+    Http2 {
+        /// What comes.
+        body: Incoming,
+        /// Counts as long as it comes.
+        _booking: Booking,
+    },
 }
 
 /// Why a request got no response head.
@@ -42,81 +60,90 @@ pub(crate) struct Unsent {
     pub(crate) is_silent: bool,
 }
 
-impl Lease {
-    pub(super) const fn new(booking: Booking, connection: Connection, is_reused: bool) -> Self {
-        Self {
-            booking,
-            connection: Some(connection),
-            is_reused,
-            is_doubtful: false,
-        }
-    }
+/// A response's head, and its body if that isn't the lease's own.
+pub(crate) type Answer = Response<Option<Incoming>>;
 
+impl Lease {
     /// Whether the connection served others before: the endpoint may be about to close it.
-    pub(crate) const fn is_reused(&self) -> bool {
-        self.is_reused
+    pub(crate) fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(talk) => talk.is_reused(),
+            Self::Http2 { is_reused, .. } => *is_reused,
+        }
     }
 
     /// Sends the request and waits for the response's head.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Upload>,
-    ) -> Result<Response<Incoming>, Unsent> {
-        let sent = match &mut self.connection {
-            Some(Connection::Http1 { sender, .. }) => sender.try_send_request(request).await,
-            Some(Connection::Http2(sender)) => sender.try_send_request(request).await,
-            None => {
-                return Err(Unsent {
-                    request: Some(Box::new(request)),
-                    error: "the connection was given back".into(),
-                    is_silent: true,
-                });
-            }
-        };
-        if let Ok(response) = &sent {
-            self.booking.answered(response.status().as_u16());
-            self.is_doubtful = response.status() == StatusCode::INTERNAL_SERVER_ERROR;
+    pub(crate) async fn send(&mut self, request: Request<Upload>) -> Result<Answer, Unsent> {
+        match self {
+            Self::Http1(talk) => match talk.ask(request).await {
+                Ok(response) => Ok(response.map(|()| None)),
+                Err(silence) => Err(Unsent {
+                    request: None,
+                    error: silence.error,
+                    is_silent: silence.is_silent,
+                }),
+            },
+            Self::Http2 {
+                booking, sender, ..
+            } => match sender.try_send_request(request).await {
+                Ok(response) => {
+                    booking.answered(response.status().as_u16());
+                    Ok(response.map(Some))
+                }
+                Err(mut failed) => Err(Unsent {
+                    request: failed.take_message().map(Box::new),
+                    error: failed.into_error().into(),
+                    is_silent: sender.is_closed(),
+                }),
+            },
         }
-        sent.map_err(|mut failed| {
-            let request = failed.take_message().map(Box::new);
-            let error = failed.into_error();
-            let is_silent = match &self.connection {
-                Some(Connection::Http2(sender)) => sender.is_closed(),
-                _ => error.is_incomplete_message() || error.is_canceled() || is_io(&error),
-            };
-            Unsent {
-                request,
-                is_silent,
-                error: error.into(),
-            }
-        })
     }
 
     /// Notes that there was no response, and why.
     pub(crate) fn note(&self, failure: &Failure) {
-        self.booking.note(failure);
+        match self {
+            Self::Http1(talk) => talk.note(failure),
+            Self::Http2 { booking, .. } => booking.note(failure),
+        }
     }
 
-    /// The response has ended: its connection may serve the next exchange, if the request has ended too.
-    pub(crate) fn give_back(mut self, request_has_ended: bool) {
-        match self.connection.take() {
-            Some(Connection::Http1 { sender, probe }) if request_has_ended && !self.is_doubtful => {
-                self.booking.upstream().keep(sender, probe);
-            }
-            // Closes when all of the request was sent.
-            Some(Connection::Http1 { .. } | Connection::Http2(_)) | None => {}
+    /// Reads on, from the head to the end. `body` is what came with the head.
+    pub(crate) fn read(self, body: Option<Incoming>) -> Option<Reading> {
+        match self {
+            Self::Http1(talk) => Some(Reading::Http1(talk)),
+            Self::Http2 { booking, .. } => body.map(|body| Reading::Http2 {
+                body,
+                _booking: booking,
+            }),
         }
     }
 }
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(Connection::Http1 { probe, .. }) = &self.connection {
-            probe.cut();
+impl Body for Reading {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut *self {
+            Self::Http1(talk) => Pin::new(talk).poll_frame(cx),
+            Self::Http2 { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }
-}
 
-fn is_io(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(talk) => talk.is_end_stream(),
+            Self::Http2 { body, .. } => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(talk) => talk.size_hint(),
+            Self::Http2 { body, .. } => body.size_hint(),
+        }
+    }
 }

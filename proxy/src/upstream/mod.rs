@@ -3,7 +3,8 @@
 //! A backend is a [`cluster`] of [`member`]s, which all workers share: what is known of them is atomics.
 //! [`balance`], [`ejection`] and [`health`] say who is asked, [`admission`] how much at once, [`overseer`] looks
 //! names and health up, away from the workers. Connections are each worker's own: [`pool`] keeps a member's,
-//! [`dial`] opens them, [`lease`] is one exchange's hold on one.
+//! [`dial`] opens them, [`line`] is one of HTTP/1.1 in use. Requests whose body is pulled (those of HTTP/2 clients)
+//! go out by a [`lease`], over HTTP/1.1 as a [`talk`] in [`wording`].
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -27,12 +28,14 @@ mod line;
 mod member;
 pub(crate) mod overseer;
 mod pool;
+mod talk;
+mod wording;
 
 pub(crate) use booking::{Booking, Shunned};
 pub(crate) use cluster::Cluster;
 pub(crate) use clusters::Clusters;
 pub(crate) use dial::{SameThread, Wire, open};
-pub(crate) use lease::{Lease, Unsent};
+pub(crate) use lease::{Answer, Lease, Reading, Unsent};
 pub(crate) use line::Line;
 pub(crate) use pool::Upstream;
 

@@ -12,18 +12,17 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use serin_config::model::Pool;
 
 use super::cluster::Cluster;
 use super::dial::{self, Wire};
-use super::lease::Connection;
 use super::line::Resting;
 use super::member::Member;
 use crate::Clock;
 use crate::error::Failure;
 use crate::exchange::Upload;
-use crate::socket::{Probe, Stream};
+use crate::socket::Stream;
 
 type SharedHttp2 = Shared<LocalBoxFuture<'static, Result<http2::SendRequest<Upload>, Rc<Failure>>>>;
 
@@ -44,17 +43,8 @@ pub(super) struct Reach {
 /// Its connections.
 #[derive(Default)]
 struct Kept {
-    /// The longest idle first.
-    idle: RefCell<Vec<Idle>>,
     resting: Resting,
     http2: RefCell<Option<SharedHttp2>>,
-}
-
-/// A connection that nobody uses.
-struct Idle {
-    sender: http1::SendRequest<Upload>,
-    probe: Probe,
-    since: Instant,
 }
 
 impl Upstream {
@@ -107,44 +97,15 @@ impl Upstream {
         &self.reach.cluster.backend.handling.pool
     }
 
-    /// Connections on which we speak HTTP/1.1 ourselves.
+    /// HTTP/1.1 connections that nobody uses.
     pub(super) fn resting(&self) -> &Resting {
         &self.kept.resting
-    }
-
-    /// Keeps a connection for the next exchange.
-    pub(super) fn keep(&self, sender: http1::SendRequest<Upload>, probe: Probe) {
-        let mut idle = self.kept.idle.borrow_mut();
-        if idle.len() < self.limits().max_idle && !sender.is_closed() {
-            idle.push(Idle {
-                sender,
-                probe,
-                since: Instant::now(),
-            });
-        }
     }
 
     /// Closes connections that were idle for too long.
     pub(super) fn reap(&self, now: Instant) {
         let limit = self.limits().idle_timeout;
         self.kept.resting.reap(now, limit);
-        self.kept.idle.borrow_mut().retain(|idle| {
-            now.saturating_duration_since(idle.since) < limit && !idle.sender.is_closed()
-        });
-    }
-
-    /// An idle connection that can be used again.
-    pub(super) fn take_idle(&self) -> Option<Connection> {
-        let mut idle = self.kept.idle.borrow_mut();
-        while let Some(last) = idle.pop() {
-            if last.sender.is_ready() && last.probe.is_quiet() {
-                return Some(Connection::Http1 {
-                    sender: last.sender,
-                    probe: last.probe,
-                });
-            }
-        }
-        None
     }
 
     /// The connection that all share, and whether it was there.

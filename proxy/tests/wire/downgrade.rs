@@ -183,6 +183,9 @@ async fn targets_that_would_break_a_request_line_are_refused() {
         target("/\0"),
         target(""),
         target("a"),
+        target("*"),
+        target("?a"),
+        target("http://a/"),
     ])
     .await;
     let method = |method| {
@@ -220,6 +223,22 @@ async fn authorities_that_differ_or_make_no_sense_are_refused() {
         authority("a b"),
         authority("a\r\nx: y"),
         authority("a/b"),
+        vec![(":method", "GET"), (":scheme", "http"), (":path", "/")],
+    ])
+    .await;
+    let scheme = |scheme| {
+        vec![
+            (":method", "GET"),
+            (":scheme", scheme),
+            (":path", "/"),
+            (":authority", "a"),
+        ]
+    };
+    refused(&[
+        scheme(""),
+        scheme("ftp"),
+        scheme("ht tp"),
+        scheme("http://b/"),
     ])
     .await;
 }

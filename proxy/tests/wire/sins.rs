@@ -31,18 +31,23 @@ async fn sinner(words: &'static [u8]) -> (Proxy, Arc<AtomicUsize>) {
     (Proxy::start(config, 1.0), connections)
 }
 
-/// The client gets a 502, and each request a connection of its own.
+/// The client gets a 502, whichever protocol it speaks, and each request a connection of its own.
 async fn is_a_bad_gateway(words: &'static [u8]) {
     let (proxy, connections) = sinner(words).await;
     let said = words.escape_ascii().to_string();
-    for request in 1..=2 {
-        let response = proxy.ask(get("/")).await;
+    let mut http2 = proxy.http2().await;
+    for request in 1..=4 {
+        let response = if request % 2 == 1 {
+            proxy.ask(get("/")).await
+        } else {
+            http2.send_request(get2("/")).await.unwrap()
+        };
         assert_eq!(response.status(), 502, "{said}");
         text(response).await;
         assert_eq!(connections.load(Ordering::SeqCst), request, "{said}");
     }
-    let counts = proxy.counts(2).await;
-    assert_eq!(counts.of(Arm::Canary, Outcome::Error), 2, "{said}");
+    let counts = proxy.counts(4).await;
+    assert_eq!(counts.of(Arm::Canary, Outcome::Error), 4, "{said}");
 }
 
 #[tokio::test]
@@ -111,6 +116,31 @@ async fn more_than_the_length_promised_is_nobody_elses() {
     let (proxy, connections) = sinner(CHUNKS).await;
     for request in 1..=3 {
         assert_eq!(text(proxy.ask(get("/")).await).await, "x");
+        assert_eq!(connections.load(Ordering::SeqCst), request);
+    }
+    let (proxy, connections) = sinner(WORDS).await;
+    let mut http2 = proxy.http2().await;
+    for request in 1..=3 {
+        let response = http2.send_request(get2("/")).await.unwrap();
+        assert_eq!(text(response).await, "x");
+        assert_eq!(connections.load(Ordering::SeqCst), request);
+    }
+}
+
+#[tokio::test]
+async fn a_body_where_there_may_be_none_is_nobody_elses() {
+    const WORDS: &[u8] =
+        b"HTTP/1.1 304 Not Modified\r\ncontent-length: 4\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil";
+    let (proxy, connections) = sinner(WORDS).await;
+    let mut http2 = proxy.http2().await;
+    for request in 1..=4 {
+        let response = if request % 2 == 1 {
+            proxy.ask(get("/")).await
+        } else {
+            http2.send_request(get2("/")).await.unwrap()
+        };
+        assert_eq!(response.status(), 304);
+        assert_eq!(text(response).await, "");
         assert_eq!(connections.load(Ordering::SeqCst), request);
     }
 }

@@ -5,6 +5,7 @@
 //! answered and sending it twice does no harm.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -16,21 +17,18 @@ use super::heads::{self, Answer, Sent};
 use super::order::Traits;
 use super::upward::{Stopped, Upward};
 use crate::buffer::Buffer;
-use crate::connection::Client;
+use crate::connection::{Client, Ended};
 use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::exchange::retry::{self, Why};
 use crate::h1::body::Body;
-use crate::h1::head::{self, Framing, ResponseHead, Room};
+use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseHead, Room};
 use crate::observe::relay::Meaning;
 use crate::observe::{Ticket, grpc, outcome};
 use crate::upstream::{Line, Shunned};
 
 /// What a client is told that waits for leave to send its body.
 pub(in crate::exchange) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// The largest response head.
-const LARGEST_HEAD: usize = 256 * 1024;
 
 /// What came of asking.
 pub(super) enum Asked {
@@ -57,6 +55,8 @@ pub(super) struct Answered {
     pub(super) upstream_stays: bool,
     /// The client's connection is used again.
     pub(super) client_stays: bool,
+    /// The end of the client's connection is the end of the body.
+    pub(super) until_close: bool,
 }
 
 /// Why there is no response.
@@ -117,9 +117,19 @@ async fn ask_arm(
     // Who failed is asked again only when there is nobody else.
     let mut shunned = None;
     loop {
-        let mut line = match connect(exchange, ticket, fresh, &mut shunned).await {
-            Ok(line) => line,
-            Err(failure) => {
+        let connected = {
+            let mut connecting = pin!(connect(exchange, ticket, fresh, &mut shunned));
+            poll_fn(|cx| match connecting.as_mut().poll(cx) {
+                Poll::Ready(connected) => Poll::Ready(Some(connected)),
+                // Who leaves meanwhile is not asked for.
+                Poll::Pending => client.poll_gone(cx).map(|()| None),
+            })
+            .await
+        };
+        let mut line = match connected {
+            Some(Ok(line)) => line,
+            None => return Err(Trouble::Gone),
+            Some(Err(failure)) => {
                 if retry::is_of_connecting(&failure)
                     && budgets.allow(policy(ticket), Why::Connect, made, true)
                 {
@@ -317,7 +327,8 @@ impl Attempt<'_> {
         if all_sent && client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failed::Gone));
         }
-        self.poll_late(cx, client, upward)
+        let stalled = !all_sent && upward.is_stalled();
+        self.poll_late(cx, client, upward, stalled)
     }
 
     fn poll_late<T>(
@@ -325,6 +336,7 @@ impl Attempt<'_> {
         cx: &mut Context<'_>,
         client: &mut Client,
         upward: &Upward,
+        stalled: bool,
     ) -> Poll<Result<T, Failed>> {
         let timeouts = self.ticket.entry().route.timeouts;
         let (mut due, mut failure) = match upward.upstreams_turn_since() {
@@ -340,10 +352,12 @@ impl Attempt<'_> {
         {
             (due, failure) = (end, Failure::ResponseLate);
         }
-        client
-            .alarm
-            .poll_due(cx, due)
-            .map(|()| Err(Failed::Otherwise(failure)))
+        client.poll_late(cx, due, stalled).map(|ended| {
+            Err(match ended {
+                Ended::Late => Failed::Otherwise(failure),
+                Ended::Gone => Failed::Gone,
+            })
+        })
     }
 
     fn ended(&self, error: crate::error::BoxError) -> Failed {
@@ -462,6 +476,7 @@ impl Attempt<'_> {
             // Python's model servers close the connection a moment after a 500, see `upstream::lease`.
             upstream_stays: head.keep_alive && head.status != 500,
             client_stays,
+            until_close: sent == Sent::UntilClose,
         }
     }
 }

@@ -3,8 +3,8 @@
 use http::HeaderMap;
 
 use super::order::Traits;
-use crate::exchange::{Exchange, translate};
-use crate::h1::body::Body;
+use crate::exchange::Exchange;
+use crate::h1::body::{self, Body};
 use crate::h1::head::Framing;
 use crate::observe::Ticket;
 use crate::shadow::{CopyHead, Tee};
@@ -69,7 +69,7 @@ impl Copied {
     pub(super) fn end(&mut self) {
         if let Some(mut shown) = self.0.take() {
             let section = shown.body.take_trailer();
-            let trailers: Option<HeaderMap> = translate::trailers(&section);
+            let trailers: Option<HeaderMap> = body::trailers(&section);
             shown.tee.end(trailers);
         }
     }

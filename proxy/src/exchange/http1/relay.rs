@@ -9,7 +9,7 @@ use super::Next;
 use super::ask::Answered;
 use super::downward::{Awaits, Broken, Downward};
 use super::upward::{Stopped, Upward};
-use crate::connection::Client;
+use crate::connection::{Client, Ended};
 use crate::exchange::Exchange;
 use crate::observe::relay::Meaning;
 use crate::observe::{Ticket, grpc};
@@ -39,6 +39,7 @@ pub(super) async fn relay(
         meaning,
         upstream_stays,
         client_stays,
+        until_close,
         ..
     } = answered;
     if downward.is_read() || downward.has_content() {
@@ -79,6 +80,9 @@ pub(super) async fn relay(
         End::Broken(error) => {
             tracing::debug!(%error, "a response broke off");
             ticket.close(Outcome::Error, false);
+            if until_close {
+                client.stream.break_off();
+            }
             Next::Cut
         }
     };
@@ -122,10 +126,10 @@ impl Relaying<'_> {
         if all_sent && client.poll_gone(cx).is_ready() {
             return Poll::Ready(End::Gone);
         }
-        self.poll_late(cx, client)
+        self.poll_late(cx, client, !all_sent && self.upward.is_stalled())
     }
 
-    fn poll_late(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<End> {
+    fn poll_late(&mut self, cx: &mut Context<'_>, client: &mut Client, stalled: bool) -> Poll<End> {
         let limits = &self.exchange.rules.limits;
         let late = || End::Broken("the response stalled".to_owned());
         let (mut due, mut by_client) = match self.downward.awaits {
@@ -146,9 +150,9 @@ impl Relaying<'_> {
         {
             (due, by_client) = (body, true);
         }
-        client
-            .alarm
-            .poll_due(cx, due)
-            .map(|()| if by_client { End::Gone } else { late() })
+        client.poll_late(cx, due, stalled).map(|ended| match ended {
+            Ended::Late if !by_client => late(),
+            Ended::Late | Ended::Gone => End::Gone,
+        })
     }
 }

@@ -115,6 +115,11 @@ impl Upward {
         }
     }
 
+    /// More of it is here than the upstream takes.
+    pub(super) const fn is_stalled(&self) -> bool {
+        !self.awaits_client && !self.body.is_done()
+    }
+
     /// When the client has kept us waiting too long.
     pub(super) fn late_at(&self, patience: Duration) -> Option<Instant> {
         self.awaits_client.then(|| self.still_since + patience)

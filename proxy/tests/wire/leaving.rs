@@ -1,0 +1,96 @@
+//! Clients that leave while nothing of them is read: because the upstream takes nothing of what they send, or
+//! because they wait for their turn.
+
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use serin_config::model::Concurrency;
+use serin_stats::snapshot::{Arm, Outcome};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::support::{
+    Proxy, config, full, get, raw_upstream, read_head, refusing, rollout, text, until, upstream,
+    within,
+};
+
+#[tokio::test]
+async fn a_stalled_upload_is_given_up_when_its_client_leaves() {
+    const MUCH: usize = 64 * 1024 * 1024;
+    for answers_first in [false, true] {
+        let (hand, mut handed) = mpsc::unbounded_channel();
+        let server = raw_upstream(move |mut stream| {
+            let hand = hand.clone();
+            async move {
+                read_head(&mut stream).await;
+                if answers_first {
+                    let words = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\na";
+                    stream.write_all(words).await.unwrap();
+                }
+                hand.send(stream).unwrap();
+            }
+        });
+        let mut config = config(vec![rollout(server.await, refusing().await)]);
+        config.limits.max_body = MUCH as u64;
+        let proxy = Proxy::start(config, 0.0);
+        let mut stream = proxy.connect().await;
+        let head = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {MUCH}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut upstream = within("the request", handed.recv()).await.unwrap();
+        // It is held up at some point, and leaves wherever it is by then.
+        let body = vec![b'x'; MUCH - 1];
+        let _ = timeout(Duration::from_millis(200), stream.write_all(&body)).await;
+        socket2::SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(stream);
+        let counts = proxy.counts(1).await;
+        assert_eq!(counts.of(Arm::Baseline, Outcome::Aborted), 1);
+        let mut rest = Vec::new();
+        let _ = within("the end", upstream.read_to_end(&mut rest)).await;
+        assert!(rest.len() < MUCH);
+    }
+}
+
+#[tokio::test]
+async fn who_leaves_the_queue_is_not_asked_for() {
+    let (hand, mut held) = mpsc::unbounded_channel();
+    let server = upstream(move |_: Request<Incoming>| {
+        let (release, released) = oneshot::channel::<()>();
+        hand.send(release).unwrap();
+        async move {
+            let _ = released.await;
+            Response::new(full("done"))
+        }
+    });
+    let mut limited = rollout(server.await, refusing().await);
+    limited.baseline.handling.concurrency = Some(Concurrency {
+        max_in_flight: 1,
+        queue: 1,
+        queue_timeout: Duration::from_secs(60),
+    });
+    let proxy = Proxy::start(config(vec![limited]), 0.0);
+    let mut first = proxy.http1().await;
+    let first = tokio::spawn(async move { first.send_request(get("/")).await });
+    let release = within("the first", held.recv()).await.unwrap();
+    let waiting = |count: u32| {
+        let line = format!("serin_backend_waiting{{rollout=\"main\",arm=\"baseline\"}} {count}\n");
+        let mut page = serin_stats::metrics::Page::default();
+        proxy.plane.metrics(&mut page);
+        page.to_text().contains(&line)
+    };
+    let mut second = proxy.connect().await;
+    let words = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+    second.write_all(words).await.unwrap();
+    until("the second waits", || waiting(1)).await;
+    drop(second);
+    until("the second left", || waiting(0)).await;
+    release.send(()).unwrap();
+    let answered = within("the first", first).await.unwrap().unwrap();
+    assert_eq!(text(answered).await, "done");
+    assert!(held.try_recv().is_err(), "the second was asked for");
+    let counts = proxy.counts(2).await;
+    assert_eq!(counts.of(Arm::Baseline, Outcome::Aborted), 1);
+}
