@@ -71,7 +71,8 @@ impl Stream {
         }
     }
 
-    /// The connection is to be reset when it is dropped: who reads until its end must see that this was none.
+    /// The connection is to be reset when it is dropped: what still waits to be sent is not, and who reads until
+    /// the end must see that this was none.
     pub(crate) fn break_off(&self) {
         // It may be gone already, which is just as well.
         let _ = SockRef::from(self.socket().stream()).set_linger(Some(Duration::ZERO));

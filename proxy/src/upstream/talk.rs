@@ -346,6 +346,12 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if let Some(line) = &self.line
+            && !self.up.is_over
+        {
+            // Who was told only a part, and may take nothing of it now, hears that at once.
+            line.stream.break_off();
+        }
         self.buffers.give(std::mem::take(&mut self.up.out));
         std::mem::take(&mut self.answer).give_back(&self.buffers);
     }

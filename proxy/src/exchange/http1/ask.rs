@@ -163,8 +163,12 @@ async fn ask_arm(
                 line.answered(101);
                 return Ok(Asked::Switched { line, head, answer });
             }
-            Err(Failed::Gone) => return Err(Trouble::Gone),
+            Err(Failed::Gone) => {
+                upward.leave(&line);
+                return Err(Trouble::Gone);
+            }
             Err(Failed::Otherwise(failure)) => {
+                upward.leave(&line);
                 line.note(&failure);
                 return Err(failure.into());
             }

@@ -75,6 +75,7 @@ pub(super) async fn relay(
         }
         End::Gone => {
             ticket.close(Outcome::Aborted, false);
+            upward.leave(&line);
             Next::Cut
         }
         End::Broken(error) => {

@@ -14,6 +14,7 @@ use crate::connection::Client;
 use crate::error::Failure;
 use crate::h1::body::{Body, BodyError, Relayed};
 use crate::socket::Stream;
+use crate::upstream::Line;
 
 /// A request on its way to the upstream.
 pub(super) struct Upward {
@@ -123,6 +124,13 @@ impl Upward {
     /// When the client has kept us waiting too long.
     pub(super) fn late_at(&self, patience: Duration) -> Option<Instant> {
         self.awaits_client.then(|| self.still_since + patience)
+    }
+
+    /// Leaves the upstream. One that was told only a part, and may take nothing of it now, hears that at once.
+    pub(super) fn leave(&self, line: &Line) {
+        if !self.is_read() {
+            line.stream.break_off();
+        }
     }
 
     /// Gives the memory back.
