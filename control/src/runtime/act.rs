@@ -16,10 +16,9 @@ impl Control {
     /// # Errors
     /// Why not: the phase does not allow it, or it could not be written down and so did not happen.
     pub(super) fn apply(&mut self, name: &str, event: Event) -> Result<(), String> {
-        let Some(track) = self.tracks.get(name) else {
+        let Some(before) = self.standing(name) else {
             return Ok(());
         };
-        let before = (track.state.visible_phase(), track.split.share);
         let done = driver::apply(&mut self.guided(name), event);
         self.tell_change(name, before);
         done
@@ -42,6 +41,21 @@ impl Control {
             }
             track.set_state(state);
         }
+    }
+
+    /// Judges a rollout and acts on the judgement.
+    pub(super) fn judge(&mut self, name: &str) {
+        let Some(before) = self.standing(name) else {
+            return;
+        };
+        driver::look(&mut self.guided(name));
+        self.tell_change(name, before);
+    }
+
+    /// What people are told of: the phase, and the canary's share.
+    fn standing(&self, name: &str) -> Option<(Phase, f64)> {
+        let track = self.tracks.get(name)?;
+        Some((track.state.visible_phase(), track.split.share))
     }
 
     /// Says what changed: in the log, and to whoever listens.

@@ -9,7 +9,6 @@ use tokio::time::Instant;
 
 use super::control::Control;
 use super::role::Role;
-use crate::driver;
 
 impl Control {
     /// An error rang: judge every rollout that something but a success happened to.
@@ -44,7 +43,7 @@ impl Control {
             }
         }
         for name in names {
-            driver::look(&mut self.guided(&name));
+            self.judge(&name);
         }
         self.counters.tick(started.elapsed());
     }

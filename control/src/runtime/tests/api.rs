@@ -340,6 +340,12 @@ fn events_are_streamed() {
     house.controller.reload(Reload::Refused("bad".to_owned()));
     next("event: reload");
     assert!(next("data:").contains("\"refused\""));
+    // What the evidence does is told as what operators do.
+    house.break_canary();
+    next("event: phase");
+    let data: Value = serde_json::from_str(&next("data:")[5..]).unwrap();
+    assert_eq!(data["phase"], "RolledBack", "{data}");
+    assert_eq!(data["weight"]["actual"], 0.0, "{data}");
 }
 
 #[test]
