@@ -250,6 +250,44 @@ fn a_good_release_reaches_everybody() {
 }
 
 #[test]
+fn copies_decide_in_a_shadow_step_before_any_client_meets_the_canary() {
+    let shadow = Step {
+        shadow: 1.0,
+        min_samples: 500,
+        ..at(0.0, 0)
+    };
+    let plan = || rollout(vec![shadow.clone(), at(0.25, 10), at(1.0, 10)]);
+    for seed in 0..5 {
+        let mut good = world(plan(), traffic(), Effect::NONE, seed);
+        while good.canary_requests() == 0 {
+            good.serve();
+            assert!(
+                good.copies() < 100_000,
+                "seed {seed}: {}",
+                good.state().reason
+            );
+        }
+        assert_eq!(good.state().share(), 0.25);
+        let copies = good.copies();
+        assert!(copies >= 500, "seed {seed}: {copies}");
+        // With clients nothing is copied any more.
+        for _ in 0..100 {
+            good.serve();
+        }
+        assert_eq!(good.copies(), copies);
+
+        let mut bad = world(plan(), traffic(), Effect::errors(0.3), seed);
+        let gone = serve_until(&mut bad, Phase::RolledBack, 20_000);
+        assert!(gone, "seed {seed}: {}", bad.state().reason);
+        assert_eq!(bad.canary_requests(), 0);
+        assert_eq!(rule(&bad), Some(Rule::Shadow), "{}", bad.state().reason);
+        if seed == 0 {
+            println!("after {} copies: {}", bad.copies(), bad.state().reason);
+        }
+    }
+}
+
+#[test]
 fn a_release_with_more_errors_or_more_latency_is_rolled_back() {
     let slower = Effect {
         latency: 1.5,

@@ -3,6 +3,7 @@
 //! The same fields by the same rules as the proxy's recorder: latency from the end of the warm-up on, ranks
 //! once there is a reference, user slots on errors and on a user's first sight.
 
+use serin_stats::shadow::{CopyResult, Target};
 use serin_stats::snapshot::{Arm, ArmCounts, Outcome, StageSnapshot};
 use serin_stats::split::Split;
 
@@ -28,6 +29,44 @@ pub(super) fn record(stage: &mut StageSnapshot, split: &Split, at_ms: u64, answe
     }
     if at_ms >= split.latency_from_ms {
         measure(stage.arms.get_mut(answer.arm), split, answer);
+    }
+}
+
+/// Counts a copied request of the stage's epoch: the canary's answer beside the original's.
+pub(super) fn record_copy(
+    stage: &mut StageSnapshot,
+    split: &Split,
+    at_ms: u64,
+    (original, copy): (&Answer, &Answer),
+) {
+    let counts = stage.shadow.entry(Target::Canary).or_default();
+    let result = match copy.outcome {
+        Outcome::Success => CopyResult::Ok,
+        Outcome::Error if copy.unreachable => CopyResult::Unreachable,
+        Outcome::Error => CopyResult::Error,
+        Outcome::Rejected => CopyResult::Rejected,
+        // Nobody gives a copy up but the deadline.
+        Outcome::Aborted => CopyResult::Timeout,
+    };
+    bump(&mut counts.results, result as usize, 1);
+    // A client that left says nothing about the answer.
+    if original.outcome == Outcome::Aborted {
+        return;
+    }
+    let bucket = usize::from(original.user.bucket);
+    bump(&mut counts.paired.0, bucket, 1);
+    match (
+        original.outcome == Outcome::Success,
+        result == CopyResult::Ok,
+    ) {
+        (true, true) => {}
+        (true, false) => bump(&mut counts.only_shadow_failed.0, bucket, 1),
+        (false, true) => bump(&mut counts.only_baseline_failed.0, bucket, 1),
+        (false, false) => counts.both_failed += 1,
+    }
+    if at_ms >= split.latency_from_ms {
+        counts.latency.record_bin(copy.total);
+        counts.baseline_latency.record_bin(original.total);
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Run {
     pub canary_requests: u64,
     /// Of those, errors.
     pub canary_errors: u64,
+    /// Copies that the canary answered from then on, in shadow steps.
+    pub copies: u64,
     /// The highest weight that the canary had.
     pub highest_weight: f64,
     /// Why it stood where it stood in the end.
@@ -100,6 +102,7 @@ impl Scenario {
         let mut world = self.world(seed);
         let onset_ms = world.now_ms();
         let (requests, errors) = (world.canary_requests(), world.canary_errors());
+        let copies = world.copies();
         if self.effect != Effect::NONE {
             world.set_effect(self.effect);
         }
@@ -134,6 +137,7 @@ impl Scenario {
         run.ended_ms = world.now_ms();
         run.canary_requests = world.canary_requests() - requests;
         run.canary_errors = world.canary_errors() - errors;
+        run.copies = world.copies() - copies;
         run.reason.clone_from(&world.state().reason);
         run
     }

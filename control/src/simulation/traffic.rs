@@ -7,6 +7,10 @@
 //! is sent by one of the users who are active at the time, so the requests of one user are spread over time.
 //! The population is stationary from the first request on. Answers are counted when they are asked for: no
 //! request takes virtual time.
+//!
+//! A copied request is answered twice, by each release for itself: a canary like the baseline fails for the same
+//! users, but not for the same requests. Who is copied is decided as in the proxy, by a second hash of the point
+//! that decides on the arm. Copies have chance of their own: requests are the same with and without them.
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::weighted::WeightedAliasIndex;
@@ -75,15 +79,33 @@ impl Traffic {
     }
 
     /// How many times the variance of an error rate exceeds that of independent requests, with users
-    /// hashed into buckets: 1 + (E K²/E K − 1)·ICC.
+    /// hashed into buckets, in the long run: 1 + (E K²/E K − 1)·ICC.
     #[must_use]
     pub fn design_effect(&self) -> f64 {
-        let sum = |power: f64| -> f64 {
-            (1..=self.most_requests.max(1))
-                .map(|k| f64::from(k).powf(power))
-                .sum()
-        };
-        1.0 + (sum(0.5) / sum(-0.5) - 1.0) * self.icc
+        self.design_effect_within(f64::INFINITY)
+    }
+
+    /// The same of so many seconds, in which not all of a user's requests fall: 1 + ICC times the requests that
+    /// the user of a request sends besides within that time.
+    #[must_use]
+    pub fn design_effect_within(&self, seconds: f64) -> f64 {
+        let pause = self.active_users() as f64 / self.requests_per_second.max(1e-9);
+        let pauses = (seconds / pause).clamp(1e-9, 1e6);
+        let lengths = || (1..=self.most_requests.max(1)).map(f64::from);
+        let requests: f64 = lengths().map(|k| k.powf(-0.5)).sum();
+        // The j-th request after one of a user's is sent with this chance, about j pauses later; what of it falls
+        // into the time is averaged over the moment of the first, forwards and backwards.
+        let others = lengths().map(|j| {
+            let longer = lengths().filter(|k| *k > j);
+            let sent: f64 = longer.map(|k| k.powf(-1.5) * (k - j)).sum();
+            let within = if pauses >= j {
+                pauses - j + 0.5
+            } else {
+                (pauses - j + 1.0).max(0.0).powi(2) / 2.0
+            };
+            2.0 * (sent / requests) * (within / pauses)
+        });
+        1.0 + self.icc * others.sum::<f64>()
     }
 }
 
@@ -163,6 +185,8 @@ pub(super) struct Answer {
 #[derive(Clone, Debug)]
 pub(super) struct Requests {
     random: Xoshiro256PlusPlus,
+    /// Of the answers to copies.
+    luck_of_copies: Xoshiro256PlusPlus,
     traffic: Traffic,
     effect: Effect,
     healthy: Release,
@@ -234,6 +258,7 @@ impl Requests {
         let healthy = Release::of(&traffic, &Effect::NONE);
         let mut requests = Self {
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
+            luck_of_copies: Xoshiro256PlusPlus::seed_from_u64(seed ^ COPIES),
             traffic,
             effect: Effect::NONE,
             broken: healthy.clone(),
@@ -261,7 +286,8 @@ impl Requests {
         self.effect = effect;
         self.broken = Release::of(&self.traffic, &effect);
         for user in &mut self.active {
-            user.seen[BROKEN] = Seen::default();
+            let [_, of_broken] = &mut user.seen;
+            *of_broken = Seen::default();
         }
     }
 
@@ -285,12 +311,17 @@ impl Requests {
         gap * self.gap_ms
     }
 
+    /// The next request, under a split with this share for the canary.
+    pub(super) fn next(&mut self, share: f64) -> Answer {
+        self.next_copied(share, 0.0).0
+    }
+
     #[expect(
         clippy::indexing_slicing,
         reason = "at least one user is active, and `at` is one of them"
     )]
-    /// The next request, under a split with this share for the canary.
-    pub(super) fn next(&mut self, share: f64) -> Answer {
+    /// The next request, and the canary's answer to its copy: this share of baseline's requests is copied.
+    pub(super) fn next_copied(&mut self, share: f64, copied: f64) -> (Answer, Option<Answer>) {
         let at = self.random.random_range(0..self.active.len());
         let luck: f64 = self.random.random();
         let noise: f64 = self.random.sample(StandardNormal);
@@ -300,40 +331,70 @@ impl Requests {
         } else {
             Arm::Baseline
         };
+        let broken = self.effect.error_rate != 0.0;
         let release = match arm {
             Arm::Baseline => &self.healthy,
             Arm::Canary => &self.broken,
         };
-        // A canary whose errors are baseline's is the same release to its users.
-        let of_broken = arm == Arm::Canary && self.effect.error_rate != 0.0;
-        let seen = &mut user.seen[if of_broken { BROKEN } else { HEALTHY }];
-        let outcome = release.outcome(luck, *seen);
-        seen.requests = seen.requests.saturating_add(1);
-        seen.errors += u8::from(outcome == Outcome::Error);
+        let answer = release.answer(arm, broken, user, luck, self.noise * noise);
         user.left -= 1;
-        let slowness = f64::from(user.slowness) + self.noise * noise;
-        let answer = Answer {
-            user: *user,
-            arm,
-            outcome,
-            unreachable: outcome == Outcome::Error && release.unreachable,
-            first_byte: bin_at(release.first_byte + slowness),
-            total: bin_at(release.total + slowness),
-        };
+        let copy = (arm == Arm::Baseline && is_copied(user.unit, copied)).then(|| {
+            let luck: f64 = self.luck_of_copies.random();
+            let noise: f64 = self.luck_of_copies.sample(StandardNormal);
+            self.broken
+                .answer(Arm::Canary, broken, user, luck, self.noise * noise)
+        });
         if user.left == 0 {
             let left = draw(self.lengths.as_ref(), &mut self.random);
             let fresh = self.arrival(left);
             self.active[at] = fresh;
         }
-        answer
+        (answer, copy)
     }
 }
 
-/// Which of [`User::seen`].
-const HEALTHY: usize = 0;
-const BROKEN: usize = 1;
+/// Whether the user at this point is among this share of the users: a hash of the point, so that who is copied
+/// says nothing about who gets the canary next.
+fn is_copied(unit: f64, share: f64) -> bool {
+    if share <= 0.0 {
+        return false;
+    }
+    let mut hash = unit.to_bits() ^ COPIES;
+    for factor in [0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB] {
+        hash = (hash ^ hash >> 30).wrapping_mul(factor);
+    }
+    ((hash ^ hash >> 31) >> 11) as f64 / ((1_u64 << 53) as f64) < share
+}
+
+/// Sets the chances of copies apart.
+const COPIES: u64 = u64::from_be_bytes(*b"shadowed");
 
 impl Release {
+    /// Answers a user, who is the wiser for it.
+    fn answer(&self, arm: Arm, broken: bool, user: &mut User, luck: f64, noise: f64) -> Answer {
+        // A canary whose errors are baseline's is the same release to its users.
+        let [healthy, of_broken] = &mut user.seen;
+        let seen = if arm == Arm::Canary && broken {
+            of_broken
+        } else {
+            healthy
+        };
+        let outcome = self.outcome(luck, *seen);
+        seen.requests = seen.requests.saturating_add(1);
+        seen.errors = seen
+            .errors
+            .saturating_add(u8::from(outcome == Outcome::Error));
+        let slowness = f64::from(user.slowness) + noise;
+        Answer {
+            user: *user,
+            arm,
+            outcome,
+            unreachable: outcome == Outcome::Error && self.unreachable,
+            first_byte: bin_at(self.first_byte + slowness),
+            total: bin_at(self.total + slowness),
+        }
+    }
+
     fn outcome(&self, luck: f64, seen: Seen) -> Outcome {
         let errors = self.error_rate.after(seen);
         let rejected = errors + self.rejected_rate;
@@ -360,4 +421,31 @@ fn lengths(most: u8, power: f64) -> Option<WeightedAliasIndex<f64>> {
 
 fn draw(lengths: Option<&WeightedAliasIndex<f64>>, random: &mut Xoshiro256PlusPlus) -> u8 {
     lengths.map_or(1, |lengths| lengths.sample(random) as u8 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_of_a_user_belong_together_the_more_the_longer_one_looks() {
+        let traffic = Traffic::default();
+        // E K²/E K of K^-1.5 on 1..50.
+        assert!((traffic.design_effect() - 2.7744).abs() < 1e-3);
+        let within = |seconds| traffic.design_effect_within(seconds);
+        assert!((within(1e-6) - 1.0).abs() < 1e-3);
+        let mut before = 1.0;
+        for minutes in [1.0, 10.0, 60.0, 600.0] {
+            let now = within(60.0 * minutes);
+            assert!(now > before && now < traffic.design_effect(), "{minutes}");
+            before = now;
+        }
+        // Half an hour is what users stay, about.
+        assert!((1.5..2.6).contains(&within(1_800.0)));
+        let independent = Traffic {
+            icc: 0.0,
+            ..traffic
+        };
+        assert_eq!(independent.design_effect_within(600.0), 1.0);
+    }
 }

@@ -3,7 +3,8 @@
 //! The world plays the parts around the pure core and nothing more. It looks when the runtime would look: at
 //! every interval, and when an error rings the bell. Every look and every event goes through
 //! [`driver`](crate::driver), as in the runtime. A journal that always works stands behind it, and a person
-//! who approves at once.
+//! who approves at once. In a shadow step the canary answers copies; a standing mirror, which moves no rollout, is
+//! left out.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use serin_stats::snapshot::{Arm, Outcome, StageSnapshot};
 use serin_stats::split::{LatencyReference, Split};
 
-use super::recorder::record;
+use super::recorder::{record, record_copy};
 use super::traffic::{Effect, Requests, Traffic};
 use crate::analysis::{Evidence, Judgement, Receipt, Report};
 use crate::driver::{self, BELL_PAUSE, Change, Shell};
@@ -46,6 +47,7 @@ pub struct World {
     quiet_until: f64,
     canary_requests: u64,
     canary_errors: u64,
+    copies: u64,
 }
 
 impl World {
@@ -71,6 +73,7 @@ impl World {
             quiet_until: 0.0,
             canary_requests: 0,
             canary_errors: 0,
+            copies: 0,
         };
         let mut events = std::collections::VecDeque::new();
         let configured = Event::Configured(Box::new(transition.state.spec.clone()));
@@ -101,13 +104,20 @@ impl World {
         }
         self.now_ms = self.clock;
         self.clock += self.requests.gap_ms();
-        let answer = self.requests.next(self.split.share);
-        record(&mut self.stage, &self.split, self.now_ms as u64, &answer);
+        let Split { share, shadow, .. } = self.split;
+        let (answer, copy) = self.requests.next_copied(share, shadow);
+        let now_ms = self.now_ms as u64;
+        record(&mut self.stage, &self.split, now_ms, &answer);
         // What the proxy rings the bell for.
-        let rings = match answer.arm {
+        let mut rings = match answer.arm {
             Arm::Canary => answer.outcome != Outcome::Success,
             Arm::Baseline => answer.outcome == Outcome::Error,
         };
+        if let Some(copy) = &copy {
+            record_copy(&mut self.stage, &self.split, now_ms, (&answer, copy));
+            self.copies += 1;
+            rings |= copy.outcome != Outcome::Success && answer.outcome == Outcome::Success;
+        }
         if answer.arm == Arm::Canary {
             self.canary_requests += 1;
             self.canary_errors += u64::from(answer.outcome == Outcome::Error);
@@ -208,6 +218,12 @@ impl World {
     #[must_use]
     pub const fn canary_errors(&self) -> u64 {
         self.canary_errors
+    }
+
+    /// Copies that the canary has answered, in shadow steps.
+    #[must_use]
+    pub const fn copies(&self) -> u64 {
+        self.copies
     }
 
     /// Whether latency is being compared: the reference is frozen and the warm-up is over.

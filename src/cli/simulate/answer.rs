@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use serin_config::model::{Guardrail, Metric, Plan, Step};
 use serin_config::units::format_duration;
 use serin_control::simulation::{End, Run, Scenario, median, proportion, quantile};
 
@@ -31,6 +32,9 @@ struct Summary {
     delays_s: Vec<f64>,
     canary_requests: Vec<f64>,
     canary_errors: Vec<f64>,
+    copies: Vec<f64>,
+    /// Rolled back before a client met the canary.
+    unmet: usize,
     /// From the start to 100 %, ascending; of those that stayed there.
     full_s: Vec<f64>,
     highest: Vec<f64>,
@@ -54,6 +58,10 @@ impl Summary {
             delays_s: ascending(rolled_back().map(|run| seconds(run.delay_ms()))),
             canary_requests: ascending(rolled_back().map(|run| run.canary_requests as f64)),
             canary_errors: ascending(rolled_back().map(|run| run.canary_errors as f64)),
+            copies: ascending(rolled_back().map(|run| run.copies as f64)),
+            unmet: rolled_back()
+                .filter(|run| run.highest_weight <= 0.0)
+                .count(),
             full_s: ascending(
                 runs.iter()
                     .filter(|run| !run.rolled_back())
@@ -80,10 +88,15 @@ pub(super) fn text(question: &Question<'_>, simulated: &Simulated) -> String {
         ..
     } = question.healthy;
     let mut text = format!(
-        "{} rollouts of {}, each watched for {}\n\
+        "{} {} of {}, watched for {}\n\
          {} requests a second, {} of them failing, median latency {} ms; ICC {}, {} active users; a look \
          every {} and at every error; seed {}\n",
         count(simulated.healthy.len() as u64),
+        if simulated.healthy.len() == 1 {
+            "rollout"
+        } else {
+            "rollouts, each"
+        },
         spec.name,
         format_duration(*horizon),
         significant(traffic.requests_per_second),
@@ -94,20 +107,100 @@ pub(super) fn text(question: &Question<'_>, simulated: &Simulated) -> String {
         format_duration(spec.rollout.analysis.interval),
         question.seed,
     );
+    let course = Course::of(&spec.rollout.plan);
     text.push_str("\na canary like the baseline\n");
-    describe(&mut text, &Summary::of(&simulated.healthy), false);
+    describe(&mut text, course, &Summary::of(&simulated.healthy), false);
     if question.harmed.is_some() {
         let harms: Vec<String> = question.harms.iter().map(ToString::to_string).collect();
         let when = question.after.map_or_else(String::new, |after| {
             format!(", after {} of health", format_duration(after))
         });
         let _ = write!(text, "\na canary with {}{when}\n", harms.join(", "));
-        describe(&mut text, &Summary::of(&simulated.harmed), true);
+        describe(&mut text, course, &Summary::of(&simulated.harmed), true);
     }
+    for note in notes(question) {
+        let _ = write!(text, "\nnote: {note}");
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     text
 }
 
-fn describe(text: &mut String, summary: &Summary, harmed: bool) {
+/// Where a plan leads.
+#[derive(Clone, Copy)]
+struct Course {
+    /// It begins with copies.
+    copies: bool,
+    /// It ends at 100 %.
+    arrives: bool,
+}
+
+impl Course {
+    fn of(plan: &Plan) -> Self {
+        match plan {
+            Plan::Steps(steps) => Self {
+                copies: steps.iter().any(Step::is_shadow),
+                arrives: steps.last().is_some_and(|step| step.weight >= 1.0),
+            },
+            Plan::Manual(weight) => Self {
+                copies: false,
+                arrives: *weight >= 1.0,
+            },
+        }
+    }
+}
+
+/// What somebody who reads the figures should know beside them.
+fn notes(question: &Question<'_>) -> Vec<String> {
+    let spec = &question.healthy.spec;
+    let mut notes = Vec::new();
+    match &spec.rollout.plan {
+        Plan::Manual(weight) => notes.push(format!(
+            "the weight is edited by hand: it stays at {} unless a breach takes the canary back",
+            percent(*weight)
+        )),
+        Plan::Steps(steps) => {
+            if steps.iter().any(|step| step.requires_approval) {
+                notes.push("steps that want approval are approved at once".to_owned());
+            }
+            if let Some(last) = steps.last().filter(|last| last.weight < 1.0) {
+                notes.push(format!("the ramp ends at {}", percent(last.weight)));
+            }
+        }
+    }
+    if spec.mirror.is_some() {
+        notes.push("copies of the standing mirror are left out: they move no rollout".to_owned());
+    }
+    for harm in question.harms {
+        if !is_watched(harm.metric, &spec.rollout.guardrails) {
+            notes.push(format!(
+                "no guardrail that acts watches what {harm} does: it is found only where hardly any request \
+                 succeeds",
+            ));
+        }
+    }
+    notes
+}
+
+/// Whether a guardrail acts on what an effect on this metric changes.
+fn is_watched(metric: Metric, guardrails: &[Guardrail]) -> bool {
+    let mut acting = guardrails.iter().filter(|guardrail| !guardrail.dry_run);
+    match metric {
+        // The rules on first errors need no guardrail, but a dry run silences them.
+        Metric::ErrorRate => !guardrails
+            .iter()
+            .any(|guardrail| guardrail.metric == metric && guardrail.dry_run),
+        Metric::RejectedRate | Metric::AbortedRate => {
+            acting.any(|guardrail| guardrail.metric == metric)
+        }
+        Metric::LatencyP50 | Metric::LatencyP90 | Metric::LatencyP95 | Metric::LatencyP99 => acting
+            .any(|guardrail| !guardrail.metric.is_rate() && guardrail.metric != Metric::TtftP95),
+        // The whole response takes as much longer.
+        Metric::TtftP95 => acting.any(|guardrail| !guardrail.metric.is_rate()),
+    }
+}
+
+fn describe(text: &mut String, course: Course, summary: &Summary, harmed: bool) {
     let share = |n: usize| match proportion(n, summary.runs) {
         Some(figure) => format!("{} ± {}", percent(figure.value), percent(figure.std_error)),
         None => String::new(),
@@ -143,6 +236,19 @@ fn describe(text: &mut String, summary: &Summary, harmed: bool) {
             .map(|(rule, n)| format!("{rule} {}", percent(*n as f64 / summary.rolled_back as f64)))
             .collect();
         let _ = writeln!(text, "    by {}", rules.join(", "));
+        if course.copies {
+            let _ = writeln!(
+                text,
+                "    before a client met the canary: {}, half of all after {} copies",
+                percent(summary.unmet as f64 / summary.rolled_back as f64),
+                at(&summary.copies, 0.5),
+            );
+        }
+    }
+    if !course.arrives {
+        let neither = summary.runs.saturating_sub(summary.rolled_back);
+        let _ = writeln!(text, "  not rolled back       {}", share(neither));
+        return;
     }
     let _ = writeln!(
         text,
@@ -189,6 +295,7 @@ pub(super) fn json(question: &Question<'_>, simulated: &Simulated) -> Value {
             "seed": question.seed,
         },
         "like_baseline": summarise(&Summary::of(&simulated.healthy)),
+        "notes": notes(question),
         "harmed": question.harmed.map(|_| json!({
             "effects": harms,
             "after_s": question.after.map_or(0.0, |after| after.as_secs_f64()),
@@ -219,6 +326,8 @@ fn summarise(summary: &Summary) -> Value {
         "seconds_to_rollback": spread(&summary.delays_s),
         "canary_requests_to_rollback": spread(&summary.canary_requests),
         "canary_errors_to_rollback": spread(&summary.canary_errors),
+        "copies_to_rollback": spread(&summary.copies),
+        "rolled_back_before_clients": share(summary.unmet),
         "seconds_to_100": spread(&summary.full_s),
     })
 }

@@ -25,6 +25,9 @@ use crate::term::print;
 
 /// The least time that a rollout is watched, unless somebody says how long.
 const WATCHED: Duration = Duration::from_hours(4);
+/// The shortest and the longest median latency that is asked about.
+const SHORTEST: Duration = Duration::from_micros(100);
+const LONGEST: Duration = Duration::from_mins(5);
 /// Between two looks at the healthy time before a late break.
 const HEALTHY_LOOKS: Duration = Duration::from_mins(1);
 /// A healthy time up to this is looked at as closely as the rest.
@@ -37,7 +40,8 @@ const SHORT: Duration = Duration::from_hours(2);
                   serin simulate -c serin.yaml --rps 100 --effect latency_p95=+50% --after 6h\n  \
                   serin simulate --suite --output json\n\n\
                   Effects: error_rate, rejected_rate and aborted_rate take points (+2pp); latency_p50, \
-                  latency_p90, latency_p95, latency_p99 and ttft_p95 take +50% or +80ms.")]
+                  latency_p90, latency_p95, latency_p99 and ttft_p95 take +50% or +80ms. docs/forecasts.md explains the \
+                  model and the JSON.")]
 pub(crate) struct Simulate {
     /// The rollout; may be left out when there is only one.
     #[arg(value_name = "ROLLOUT", conflicts_with = "suite")]
@@ -46,13 +50,13 @@ pub(crate) struct Simulate {
     #[arg(short, long, value_name = "FILE", required_unless_present = "suite")]
     config: Option<PathBuf>,
     /// Requests per second of the route, both arms.
-    #[arg(long, value_name = "N", value_parser = rate, required_unless_present = "suite")]
+    #[arg(long, value_name = "N", value_parser = rate, required_unless_present = "suite", allow_negative_numbers = true)]
     rps: Option<f64>,
     /// What is wrong with the canary; may be given more than once.
     #[arg(long = "effect", value_name = "METRIC=+AMOUNT", value_parser = effect::parse)]
     effects: Vec<Harm>,
     /// How long the canary is healthy before that.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, requires = "effects")]
     after: Option<Duration>,
     /// How many rollouts [default: 200, in the suite 400 for each cell]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
@@ -70,16 +74,18 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     users: Option<u32>,
     /// Median latency when nothing is wrong.
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "100ms")]
+    #[arg(long, value_name = "DURATION", value_parser = latency, default_value = "100ms")]
     latency: Duration,
     /// Median time to the first byte when nothing is wrong [default: that of the whole response]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = latency)]
     ttft: Option<Duration>,
     /// How long a rollout is watched [default: 4h, or three times the ramp's least time]
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = horizon)]
     watched: Option<Duration>,
     /// Run the reference table of scenarios, beside the usual rule.
-    #[arg(long, conflicts_with_all = ["config", "rps", "effects", "after", "watched", "users"])]
+    #[arg(long, conflicts_with_all = [
+        "config", "rps", "effects", "after", "watched", "users", "baseline_error_rate", "icc", "latency", "ttft",
+    ])]
     suite: bool,
     /// How it is printed.
     #[arg(long, value_enum, default_value_t)]
@@ -94,6 +100,11 @@ impl Simulate {
         let (Some(path), Some(rps)) = (&self.config, self.rps) else {
             return Err(Failure::usage("-c FILE and --rps N are needed"));
         };
+        if self.ttft.is_some_and(|ttft| ttft > self.latency) {
+            return Err(Failure::usage(
+                "--ttft is a part of --latency: the first byte comes before the last",
+            ));
+        }
         let file = path.display().to_string();
         let loaded = serin_config::load(path).map_err(|errors| check::refused(&file, &errors))?;
         let route = the_rollout(&loaded.config, self.rollout.as_deref())?;
@@ -185,11 +196,29 @@ fn onset(after: Option<Duration>) -> Onset {
     })
 }
 
-/// A positive number of requests per second.
+/// A number of requests per second that somebody may have.
 pub(super) fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= 1e6 => Ok(rate),
-        _ => Err("expected requests per second such as 50, at most 1000000".to_owned()),
+        Ok(rate) if (1e-3..=1e6).contains(&rate) => Ok(rate),
+        _ => Err("expected requests per second such as 50, from 0.001 to 1000000".to_owned()),
+    }
+}
+
+/// A median latency that the histograms can hold.
+pub(super) fn latency(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(latency) if (SHORTEST..=LONGEST).contains(&latency) => Ok(latency),
+        Ok(_) => Err("expected a latency from 0.1ms to 5m".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A time to watch a rollout for.
+fn horizon(text: &str) -> Result<Duration, String> {
+    match parse_duration(text) {
+        Ok(Duration::ZERO) => Err("expected a duration above 0s".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
     }
 }
 
