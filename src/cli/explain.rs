@@ -142,20 +142,22 @@ async fn online(
 fn offline(folder: &Path, rollout: Option<&str>, decision: Option<u64>) -> Result<Found, Failure> {
     let unreadable = |error| Failure::no(format!("{}: {error}", folder.display()));
     let reader = Reader::open(folder).map_err(unreadable)?;
-    let rollout = match rollout {
-        Some(rollout) => rollout.to_owned(),
-        None => {
-            let mut rollouts = reader.rollouts().map_err(unreadable)?;
-            match rollouts.len() {
-                0 => return Err(Failure::no("the journal knows no rollout")),
-                1 => rollouts.remove(0),
-                _ => {
-                    return Err(Failure::usage(format!(
-                        "there are several rollouts, name one: {}",
-                        rollouts.join(", ")
-                    )));
-                }
-            }
+    let known = reader.rollouts().map_err(unreadable)?;
+    let rollout = match (rollout, known.as_slice()) {
+        (_, []) => return Err(Failure::no("the journal knows no rollout")),
+        (Some(named), known) if known.iter().any(|each| each == named) => named.to_owned(),
+        (Some(named), known) => {
+            let known = known.join(", ");
+            return Err(Failure::no(format!(
+                "the journal knows no rollout {named}; there is: {known}"
+            )));
+        }
+        (None, [only]) => only.clone(),
+        (None, several) => {
+            return Err(Failure::usage(format!(
+                "there are several rollouts, name one: {}",
+                several.join(", ")
+            )));
         }
     };
     let id = match decision {

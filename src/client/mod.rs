@@ -34,6 +34,7 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// Where the admin API is and what opens it.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Of a running proxy")]
 pub(crate) struct AdminOptions {
     /// The admin API of a running proxy.
     #[arg(

@@ -90,6 +90,13 @@ fn arms(item: &At<'_>, route: &Route) {
             "a last step with weight 100%, without which the rollout never finishes",
         );
     }
+    let is_ramp = matches!(rollout.plan, Plan::Steps(_));
+    if is_ramp && rollout.guardrails.iter().all(|each| each.dry_run) {
+        item.warn(
+            "guardrails that are all `dry_run`, which prove nothing",
+            "one that acts: without it no step is left but by `promote`",
+        );
+    }
 }
 
 /// Who gets copies.

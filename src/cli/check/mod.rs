@@ -12,6 +12,7 @@ use serin_config::Loaded;
 use serin_config::model::{Plan, Route, Step};
 
 use super::operate::Output;
+use super::plan::Outlook;
 use super::simulate::rate;
 use super::{Answer, Failure};
 use crate::term::{Colour, Paint, complain, print, significant};
@@ -27,7 +28,7 @@ pub(crate) struct Check {
     config: PathBuf,
     /// Requests per second of each rollout's route: also forecast how long each step takes (1 % errors, ICC
     /// 0.1, median latency 100 ms; `serin plan` takes other numbers).
-    #[arg(long, value_name = "N", value_parser = rate)]
+    #[arg(long, value_name = "N", value_parser = rate, allow_negative_numbers = true)]
     rps: Option<f64>,
     /// How it is printed.
     #[arg(long, value_enum, default_value_t)]
@@ -94,13 +95,13 @@ fn plan(file: &str, loaded: &Loaded, rps: Option<f64>) -> Value {
 fn forecasts(loaded: &Loaded, rps: f64, paint: Paint) -> String {
     let routes = loaded.config.routes.iter();
     routes
-        .filter_map(|route| Some((route, super::plan::steps(route, rps)?)))
-        .map(|(route, steps)| {
+        .filter_map(|route| Some((route, Outlook::at_rate(route, rps)?)))
+        .map(|(route, outlook)| {
             format!(
                 "\n{} at {} requests a second\n{}",
                 paint.paint(Colour::Strong, &route.name),
                 significant(rps),
-                super::plan::durations(&steps, paint)
+                outlook.durations(paint)
             )
         })
         .collect()
@@ -120,9 +121,7 @@ fn rollout(route: &Route, rps: Option<f64>) -> Option<Value> {
         "digest": {"baseline": digest(Some(&route.baseline)), "canary": digest(route.canary.as_ref())},
         "steps": steps,
         "expected_s": shortest(&rollout.plan).map(|time| time.as_secs_f64()),
-        "forecast": rps.and_then(|rps| super::plan::steps(route, rps)).map(|steps| {
-            steps.iter().enumerate().map(|(index, step)| super::plan::step(index, step)).collect::<Vec<_>>()
-        }),
+        "forecast": rps.and_then(|rps| Outlook::at_rate(route, rps)).map(|outlook| outlook.document()),
     }))
 }
 

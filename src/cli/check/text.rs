@@ -9,6 +9,7 @@ use serin_config::model::{
     Step,
 };
 use serin_config::units::{format_duration, format_size};
+use serin_control::forecast::FEWEST;
 
 use super::{dwell, shortest};
 use crate::term::{Align, Colour, Paint, Table, count, percent, points};
@@ -218,11 +219,20 @@ fn ramp(steps: &[Step]) -> Table {
                 percent(step.weight)
             },
             format_duration(dwell(step)),
-            count(step.min_samples),
+            count(wanted(step)),
             remarks(step),
         ]);
     }
     table
+}
+
+/// Without so many it is not left.
+fn wanted(step: &Step) -> u64 {
+    if step.is_shadow() {
+        step.min_samples.max(1)
+    } else {
+        step.min_samples.max(FEWEST)
+    }
 }
 
 fn remarks(step: &Step) -> String {
