@@ -86,6 +86,7 @@ fn links_between_the_documents_lead_somewhere() {
         "docs/admin-api.md",
         "docs/concepts.md",
         "docs/configuration.md",
+        "docs/forecasts.md",
         "docs/runbooks/rolled-back.md",
         "docs/telemetry.md",
         "examples/mlserver/README.md",

@@ -20,6 +20,8 @@ mod drain;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod forecasts;
+#[cfg(test)]
 mod gate;
 #[cfg(test)]
 mod latch;

@@ -218,6 +218,8 @@ async fn every_verb_explains_itself_with_an_example() {
         "run",
         "demo",
         "check",
+        "plan",
+        "simulate",
         "schema",
         "status",
         "promote",

@@ -308,14 +308,19 @@ fn latencies(n: usize, slower: f64) -> Vec<f64> {
 }
 
 fn latency_stage(canary: usize, slower: f64) -> (Stage, Policy) {
+    ranked(&latencies(4 * canary, 1.0), &latencies(canary, slower))
+}
+
+/// These latencies of baseline and of the canary, ranked against baseline as it was.
+fn ranked(baseline: &[f64], canary: &[f64]) -> (Stage, Policy) {
     let mut histogram = Histogram::default();
     latencies(1_000, 1.0)
         .iter()
         .for_each(|&ms| histogram.record(ms));
     let reference = LatencyReference::freeze(histogram).unwrap();
     let stage = Stage::new(1, 0.2)
-        .measure(Arm::Baseline, &reference, &latencies(4 * canary, 1.0))
-        .measure(Arm::Canary, &reference, &latencies(canary, slower));
+        .measure(Arm::Baseline, &reference, baseline)
+        .measure(Arm::Canary, &reference, canary);
     let mut policy = policy(vec![guardrail(Metric::LatencyP95)]);
     policy.reference_total = Some(reference.total());
     (stage, policy)

@@ -33,48 +33,66 @@ fn traces() -> impl Strategy<Value = Vec<Trace>> {
     vec(trace, 0..25)
 }
 
-/// A snapshot as a recorder would have taken it.
+/// A snapshot as one recorder would have taken it: counted directly, without any merging.
 fn snapshot(traces: &[Trace]) -> Snapshot {
     let mut whole = Snapshot::default();
-    for &(rollout, epoch, canary, outcome, slot, ms) in traces {
-        let mut stage = StageSnapshot {
-            epoch,
-            share: 0.1 * epoch as f64,
-            ..StageSnapshot::default()
+    for trace in traces {
+        let (rollout, epoch, ..) = *trace;
+        let stages = whole
+            .rollouts
+            .entry(format!("rollout-{rollout}"))
+            .or_default();
+        let at = match stages.binary_search_by_key(&epoch, |stage| stage.epoch) {
+            Ok(at) => at,
+            Err(at) => {
+                let fresh = StageSnapshot {
+                    epoch,
+                    share: 0.1 * epoch as f64,
+                    ..StageSnapshot::default()
+                };
+                stages.insert(at, fresh);
+                at
+            }
         };
-        let arm = if canary { Arm::Canary } else { Arm::Baseline };
-        let counts = stage.arms.get_mut(arm);
-        let bucket = slot % 256;
-        counts.outcomes[outcome] += 1;
-        counts.requests.0[bucket] += 1;
-        counts.latency.total.record(ms);
-        counts.latency.measured.0[bucket] += 1;
-        counts.latency.half_ranks.0[bucket] += slot as u64;
-        counts.latency.half_ranks_squared += (slot * slot) as u64;
-        let target = if canary {
-            Target::Canary
-        } else {
-            Target::Shadow
-        };
-        let copies = stage.shadow.entry(target).or_default();
-        copies.results[slot % copies.results.len()] += 1;
-        copies.paired.0[bucket] += 1;
-        copies.only_shadow_failed.0[bucket] += u64::from(outcome == 1);
-        copies.only_baseline_failed.0[bucket] += u64::from(outcome == 2);
-        copies.both_failed += u64::from(outcome == 3);
-        copies.latency.record(ms);
-        copies.baseline_latency.record(2.0 * ms);
-        let counts = stage.arms.get_mut(arm);
-        if outcome == 1 {
-            counts.errors.0[bucket] += 1;
-            stage.erred.get_mut(arm).insert(slot);
-        }
-        let mut one = Snapshot::default();
-        one.rollouts
-            .insert(format!("rollout-{rollout}"), vec![stage]);
-        whole.merge(&one);
+        record(&mut stages[at], trace);
     }
     whole
+}
+
+/// One request, and a copy of it, in every field that there is.
+fn record(stage: &mut StageSnapshot, &(_, _, canary, outcome, slot, ms): &Trace) {
+    let arm = if canary { Arm::Canary } else { Arm::Baseline };
+    let bucket = slot % 256;
+    let counts = stage.arms.get_mut(arm);
+    counts.outcomes[outcome] += 1;
+    counts.unreachable += u64::from(outcome == 1 && slot % 2 == 0);
+    counts.requests.0[bucket] += 1;
+    counts.errors.0[bucket] += u64::from(outcome == 1);
+    counts.rejected.0[bucket] += u64::from(outcome == 2);
+    counts.aborted.0[bucket] += u64::from(outcome == 3);
+    counts.latency.total.record(ms);
+    counts.latency.first_byte.record(0.5 * ms);
+    counts.latency.measured.0[bucket] += 1;
+    counts.latency.slow.0[bucket] += u64::from(ms > 1e5);
+    counts.latency.half_ranks.0[bucket] += slot as u64;
+    counts.latency.half_ranks_squared += (slot * slot) as u64;
+    stage.seen.get_mut(arm).insert(slot);
+    if outcome == 1 {
+        stage.erred.get_mut(arm).insert(slot);
+    }
+    let target = if canary {
+        Target::Canary
+    } else {
+        Target::Shadow
+    };
+    let copies = stage.shadow.entry(target).or_default();
+    copies.results[slot % copies.results.len()] += 1;
+    copies.paired.0[bucket] += 1;
+    copies.only_shadow_failed.0[bucket] += u64::from(outcome == 1);
+    copies.only_baseline_failed.0[bucket] += u64::from(outcome == 2);
+    copies.both_failed += u64::from(outcome == 3);
+    copies.latency.record(ms);
+    copies.baseline_latency.record(2.0 * ms);
 }
 
 fn merged(left: &Snapshot, right: &Snapshot) -> Snapshot {

@@ -5,7 +5,9 @@ use serin_config::model::Metric;
 use serin_stats::snapshot::{Arm, Outcome, PerArm, StageSnapshot};
 
 use super::super::{Recommendation, Report, Verdict};
-use super::{Stage, errors_only, guardrail, judge, latencies, latency_stage, policy, stage};
+use super::{
+    Stage, errors_only, guardrail, judge, latencies, latency_stage, policy, ranked, stage,
+};
 
 /// Baseline's counts in the canary's place and the reverse.
 fn swapped(stage: &Stage) -> Stage {
@@ -16,6 +18,7 @@ fn swapped(stage: &Stage) -> Stage {
         }
     }
     Stage(StageSnapshot {
+        share: 1.0 - stage.0.share,
         arms: turn(&stage.0.arms),
         erred: turn(&stage.0.erred),
         seen: turn(&stage.0.seen),
@@ -25,6 +28,14 @@ fn swapped(stage: &Stage) -> Stage {
 
 fn rolls_back(report: &Report) -> bool {
     report.recommendation == Recommendation::RollbackImmediately
+}
+
+fn badness(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Successful => 0,
+        Verdict::Inconclusive | Verdict::Error => 1,
+        Verdict::Failed => 2,
+    }
 }
 
 proptest! {
@@ -77,10 +88,11 @@ proptest! {
     #[test]
     fn swapping_the_arms_flips_the_signs(
         counts in proptest::array::uniform4(0..400_u64),
+        share in 0.02..0.98_f64,
         slower in 0.7..1.5_f64,
     ) {
         let [x_b, more_b, x_c, more_c] = counts;
-        let both = stage(0.5, (x_b, x_b + more_b + 1), (x_c, x_c + more_c + 1));
+        let both = stage(share, (x_b, x_b + more_b + 1), (x_c, x_c + more_c + 1));
         let (here, there) = (
             judge(&[Stage(both.0.clone())], &errors_only(|_| {})),
             judge(&[swapped(&both)], &errors_only(|_| {})),
@@ -133,7 +145,23 @@ proptest! {
         prop_assert!(!rolls_back(&judge(&[baseline(Outcome::ALL[outcome])], &limits)));
     }
 
-    /// A canary that fails more is judged no better.
+    /// Nor is a baseline that slows down held against a canary that is as fast as it was.
+    #[test]
+    fn a_slower_baseline_alone_takes_nothing_back(
+        n in 100..600_usize,
+        canary in 0.7..=1.0_f64,
+        noise in 1.0..5.0_f64,
+        spared in 1..20_usize,
+    ) {
+        let mut baseline = latencies(4 * n, 1.0);
+        for (_, ms) in baseline.iter_mut().enumerate().filter(|(i, _)| i % spared == 0) {
+            *ms *= noise;
+        }
+        let (stage, limits) = ranked(&baseline, &latencies(n, canary));
+        prop_assert!(!rolls_back(&judge(&[stage], &limits)));
+    }
+
+    /// A canary that fails more is judged no better, whatever it fails by.
     #[test]
     fn verdicts_are_monotone_in_harm(
         share in 0.02..0.6_f64,
@@ -141,19 +169,24 @@ proptest! {
         rate in 0.0..0.05_f64,
         excess in 0.0..0.05_f64,
         extra in 1..100_u64,
+        kind in 0..3_usize,
     ) {
         let canary = ((n as f64 * share) as u64).max(200);
         let x_b = ((n as f64 * rate) as u64).max(20);
         let x_c = ((canary as f64 * (rate + excess)) as u64).max(10);
         prop_assume!(x_c + extra < canary / 2);
+        let (metric, ended) = [
+            (Metric::ErrorRate, Outcome::Error),
+            (Metric::RejectedRate, Outcome::Rejected),
+            (Metric::AbortedRate, Outcome::Aborted),
+        ][kind];
         let verdict = |x_c: u64| {
-            let stages = [stage(share, (x_b, n), (x_c, canary))];
-            judge(&stages, &errors_only(|_| {})).guardrails[0].verdict
-        };
-        let badness = |verdict| match verdict {
-            Verdict::Successful => 0,
-            Verdict::Inconclusive | Verdict::Error => 1,
-            Verdict::Failed => 2,
+            let stage = Stage::new(1, share)
+                .add(Arm::Baseline, ended, x_b)
+                .add(Arm::Baseline, Outcome::Success, n - x_b)
+                .add(Arm::Canary, ended, x_c)
+                .add(Arm::Canary, Outcome::Success, canary - x_c);
+            judge(&[stage], &policy(vec![guardrail(metric)])).guardrails[0].verdict
         };
         prop_assert!(badness(verdict(x_c + extra)) >= badness(verdict(x_c)));
     }
@@ -161,11 +194,13 @@ proptest! {
     /// Slower is never more innocent.
     #[test]
     fn latency_evidence_is_monotone_in_slowness(n in 100..600_usize, slower in 1.0..2.0_f64, more in 1.0..1.5_f64) {
-        let ln_e = |slower: f64| {
+        let judged = |slower: f64| {
             let (stage, limits) = latency_stage(n, slower);
-            judge(&[stage], &limits).guardrails[0].ln_e
+            let shown = judge(&[stage], &limits).guardrails[0].clone();
+            (shown.ln_e, badness(shown.verdict))
         };
-        prop_assert!(ln_e(slower * more) >= ln_e(slower) - 1e-9);
-        prop_assert!(latencies(3, more).iter().all(|ms| ms.is_finite()));
+        let (here, there) = (judged(slower), judged(slower * more));
+        prop_assert!(there.0 >= here.0 - 1e-9);
+        prop_assert!(there.1 >= here.1, "{} and {}", slower, slower * more);
     }
 }
