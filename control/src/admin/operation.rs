@@ -40,7 +40,7 @@ pub(super) fn read(verb: &str, body: &[u8], actor: String) -> Result<Command, Pr
         serde_json::from_slice(body)
             .map_err(|error| Problem::bad_request(format!("the body: {error}")))?
     };
-    let reason = raw.reason.filter(|reason| !reason.trim().is_empty());
+    let reason = raw.reason;
     if reason
         .as_ref()
         .is_some_and(|reason| reason.len() > MAX_REASON)
@@ -70,9 +70,18 @@ pub(super) fn read(verb: &str, body: &[u8], actor: String) -> Result<Command, Pr
     };
     Ok(Command {
         verb,
-        reason,
+        reason: reason.and_then(|reason| one_line(&reason)),
         actor: Some(actor),
     })
+}
+
+/// A reason is shown in tables and on terminals: line breaks and control characters are spaces.
+fn one_line(reason: &str) -> Option<String> {
+    let words: Vec<&str> = reason
+        .split(|c: char| c.is_control() || c.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 fn weight(given: Option<Value>) -> Result<f64, Problem> {
@@ -132,6 +141,16 @@ mod tests {
             ("pause", r#""pause""#, Err(400)),
         ] {
             assert_eq!(check(verb, body), expected, "{verb} {body}");
+        }
+        for (reason, kept) in [
+            ("smells", Some("smells")),
+            (" two\r\nlines\t", Some("two lines")),
+            ("\u{1b}[2Jnothing to see", Some("[2Jnothing to see")),
+            (" \n", None),
+        ] {
+            let body = serde_json::json!({"reason": reason}).to_string();
+            let command = read("pause", body.as_bytes(), "test".to_owned()).unwrap();
+            assert_eq!(command.reason.as_deref(), kept, "{reason:?}");
         }
         let long = format!(r#"{{"reason":"{}"}}"#, "x".repeat(1_001));
         assert_eq!(check("abort", &long), Err(400));
