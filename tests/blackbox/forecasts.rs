@@ -387,3 +387,48 @@ async fn wrong_questions_are_refused_with_what_was_meant() {
         assert_eq!(said.out, "", "serin {question}");
     }
 }
+
+/// One run a cell says nothing about the figures, but all about the document and the exit code.
+#[tokio::test]
+async fn the_reference_table_is_a_document() {
+    let site = Site::new();
+    let suite = ["simulate", "--suite", "--runs", "1", "--output", "json"];
+    let said = site.verb(&suite).await;
+    assert_eq!(said.err, "");
+    let table: Value = serde_json::from_str(&said.out).unwrap();
+    expect_members(&table, &["cells"]);
+    let cells = table["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 18, "{table:#}");
+    for cell in cells {
+        expect_members(
+            cell,
+            &[
+                "name",
+                "value",
+                "std_error",
+                "runs",
+                "target",
+                "met",
+                "naive",
+                "bound",
+                "unit",
+                "conditions",
+            ],
+        );
+        assert_eq!(cell["runs"], 1, "{cell:#}");
+        assert!(cell["target"].is_number(), "{cell:#}");
+        // A figure that is not there was never reached, and so keeps no promise but that of never.
+        if let (Some(value), Some(target)) = (cell["value"].as_f64(), cell["target"].as_f64()) {
+            let keeps = match cell["bound"].as_str() {
+                Some("at most") => value <= target,
+                Some("at least") => value >= target,
+                _ => panic!("no bound: {cell:#}"),
+            };
+            assert_eq!(cell["met"], keeps, "{cell:#}");
+        } else {
+            assert_eq!(cell["met"], false, "{cell:#}");
+        }
+    }
+    let all_met = cells.iter().all(|cell| cell["met"] == true);
+    assert_eq!(said.code, Some(i32::from(!all_met)), "{table:#}");
+}
