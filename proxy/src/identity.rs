@@ -33,14 +33,13 @@ impl Identity {
         const VARIANT: u64 = 0b10 << 62;
         let high = now_ms << 16 | VERSION_7 | self.draw() & 0xfff;
         let low = VARIANT | self.draw() >> 2;
+        let (high, low) = (hex(high), hex(low));
         let mut text = [b'-'; 36];
-        let digits = hex(high).into_iter().chain(hex(low));
-        let places = (0..36).filter(|at| !matches!(at, 8 | 13 | 18 | 23));
-        for (at, digit) in places.zip(digits) {
-            if let Some(place) = text.get_mut(at) {
-                *place = digit;
-            }
-        }
+        text[..8].copy_from_slice(&high[..8]);
+        text[9..13].copy_from_slice(&high[8..12]);
+        text[14..18].copy_from_slice(&high[12..]);
+        text[19..23].copy_from_slice(&low[..4]);
+        text[24..].copy_from_slice(&low[4..]);
         RequestId(text)
     }
 
@@ -48,11 +47,9 @@ impl Identity {
     pub(crate) fn new_trace(&self) -> [u8; 55] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         // The ids must not be zero.
-        let digits = [self.draw(), self.draw() | 1, self.draw() | 1].map(hex);
-        let places = text.iter_mut().skip(3).filter(|place| **place != b'-');
-        for (place, digit) in places.zip(digits.as_flattened()) {
-            *place = *digit;
-        }
+        text[3..19].copy_from_slice(&hex(self.draw()));
+        text[19..35].copy_from_slice(&hex(self.draw() | 1));
+        text[36..52].copy_from_slice(&hex(self.draw() | 1));
         text
     }
 
@@ -75,23 +72,23 @@ impl RequestId {
     }
 }
 
+/// Sixteen digits, in lower case.
 fn hex(value: u64) -> [u8; 16] {
-    value
-        .to_be_bytes()
-        .map(digits)
-        .as_flattened()
-        .try_into()
-        .unwrap_or([b'0'; 16])
+    let (high, low) = (value >> 32, value & 0xffff_ffff);
+    let mut text = [0; 16];
+    text[..8].copy_from_slice(&eight_digits(high).to_be_bytes());
+    text[8..].copy_from_slice(&eight_digits(low).to_be_bytes());
+    text
 }
 
-fn digits(byte: u8) -> [u8; 2] {
-    [byte >> 4, byte & 15].map(|digit| {
-        if digit < 10 {
-            b'0' + digit
-        } else {
-            b'a' + digit - 10
-        }
-    })
+/// The digits of 32 bits, all at once: each half byte becomes a byte, and each byte a digit.
+const fn eight_digits(value: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let quarters = (value | value << 16) & 0x0000_ffff_0000_ffff;
+    let bytes = (quarters | quarters << 8) & 0x00ff_00ff_00ff_00ff;
+    let halves = (bytes | bytes << 4) & (15 * ONES);
+    let are_letters = ((halves + 6 * ONES) >> 4) & ONES;
+    halves + b'0' as u64 * ONES + are_letters * (b'a' - b'0' - 10) as u64
 }
 
 /// Whether this is a `traceparent` that may be passed on: version 00 with its four fields, or a later version
@@ -138,6 +135,15 @@ mod tests {
         assert_eq!(&text[14..15], "7");
         assert!(matches!(&text[19..20], "8" | "9" | "a" | "b"), "{text}");
         assert_eq!(text.matches('-').count(), 4);
+    }
+
+    #[test]
+    fn digits_are_those_of_the_standard_library() {
+        let identity = Identity::default();
+        let drawn = std::iter::repeat_with(|| identity.draw()).take(1_000);
+        for value in drawn.chain([0, u64::MAX, 0x0123_4567_89ab_cdef]) {
+            assert_eq!(hex(value), format!("{value:016x}").as_bytes());
+        }
     }
 
     #[test]
