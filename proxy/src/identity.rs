@@ -43,23 +43,33 @@ impl Identity {
         RequestId(text)
     }
 
-    /// A `traceparent` (W3C Trace Context) that begins a trace; not sampled, since we record no spans.
-    pub(crate) fn new_trace(&self) -> [u8; 55] {
+    /// A `traceparent` (W3C Trace Context) that begins a request's trace; not sampled, since we record no spans. The
+    /// trace has the request's id: who knows one of them has found the other.
+    pub(crate) fn new_trace(&self, request: RequestId) -> [u8; 55] {
+        let id = request.as_bytes();
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        // The ids must not be zero.
-        text[3..19].copy_from_slice(&hex(self.draw()));
-        text[19..35].copy_from_slice(&hex(self.draw() | 1));
+        text[3..11].copy_from_slice(&id[..8]);
+        text[11..15].copy_from_slice(&id[9..13]);
+        text[15..19].copy_from_slice(&id[14..18]);
+        text[19..23].copy_from_slice(&id[19..23]);
+        text[23..35].copy_from_slice(&id[24..]);
+        // Must not be zero.
         text[36..52].copy_from_slice(&hex(self.draw() | 1));
         text
     }
 
     /// The same, as a header's value.
-    pub(crate) fn traceparent(&self) -> Option<HeaderValue> {
-        HeaderValue::from_bytes(&self.new_trace()).ok()
+    pub(crate) fn traceparent(&self, request: RequestId) -> Option<HeaderValue> {
+        HeaderValue::from_bytes(&self.new_trace(request)).ok()
     }
 }
 
 impl RequestId {
+    /// Its text, as bytes.
+    pub(crate) const fn as_bytes(&self) -> &[u8; 36] {
+        &self.0
+    }
+
     /// Its text.
     pub(crate) fn as_str(&self) -> &str {
         // Hexadecimal digits and hyphens.
@@ -148,8 +158,11 @@ mod tests {
 
     #[test]
     fn traceparents_are_made_and_checked() {
-        let made = Identity::default().traceparent().unwrap();
+        let identity = Identity::default();
+        let id = identity.request_id(1_700_000_000_000);
+        let made = identity.traceparent(id).unwrap();
         assert!(is_traceparent(made.as_bytes()), "{made:?}");
+        assert_eq!(made.to_str().unwrap()[3..35], id.as_str().replace('-', ""));
         let good = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert!(is_traceparent(good));
         let bad: [&[u8]; 6] = [

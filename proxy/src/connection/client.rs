@@ -36,6 +36,8 @@ pub(crate) struct Client {
     /// Its timer.
     pub(crate) alarm: Alarm,
     next_look: Instant,
+    /// When its last request was over.
+    pub(crate) served_at: Instant,
 }
 
 /// Why reading gave nothing.
@@ -57,6 +59,7 @@ impl Client {
             input: Buffer::default(),
             alarm: Alarm::new(deadline),
             next_look: deadline,
+            served_at: Instant::now(),
         }
     }
 
@@ -77,7 +80,7 @@ impl Client {
             }
             let limits = |limits: &Limits| (limits.idle_timeout, LINGER.min(limits.drain / 4));
             let (idle, linger) = self.desk.with_limits(limits);
-            let deadline = deadline.get_or_insert_with(|| Instant::now() + idle);
+            let deadline = deadline.get_or_insert_with(|| self.served_at + idle);
             if self.desk.closing.has_begun() && !is_closing {
                 is_closing = true;
                 *deadline = (*deadline).min(Instant::now() + linger);

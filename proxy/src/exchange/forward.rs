@@ -67,7 +67,7 @@ impl Exchange<'_> {
                     %failure,
                     "no response to relay"
                 );
-                Err(Refused::counted(failure, ticket))
+                Err(Refused::counted(failure, &mut ticket))
             }
         }
     }
@@ -113,7 +113,8 @@ impl Exchange<'_> {
         let backend = backend(entry, ticket.answerer()).ok_or_else(Failure::no_endpoint)?;
         let (arm, key) = (ticket.answerer(), ticket.place());
         let booking = self.book(entry, arm, key).await?;
-        ticket.asks(ticket.answerer(), booking.endpoint());
+        let now = std::time::Instant::now();
+        ticket.asks(ticket.answerer(), booking.endpoint(), now);
         let wire = Wire::of(backend.protocol, self.is_call);
         let outbound = Outbound {
             peer: self.peer,

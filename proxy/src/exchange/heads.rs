@@ -67,7 +67,7 @@ impl Outbound<'_> {
         }
         match self.traceparent.clone() {
             Some(ours) => take_over(headers, ours),
-            None => trace(headers, self.identity),
+            None => trace(headers, self.identity, self.request_id),
         }
         if wants_trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -227,12 +227,12 @@ fn take_over(headers: &mut HeaderMap, ours: HeaderValue) {
 }
 
 /// Passes a valid trace on; begins one otherwise.
-fn trace(headers: &mut HeaderMap, identity: &Identity) {
+fn trace(headers: &mut HeaderMap, identity: &Identity, request: RequestId) {
     if traceparent(headers).is_some_and(is_traceparent) {
         return;
     }
     headers.remove(TRACESTATE);
-    match identity.traceparent() {
+    match identity.traceparent(request) {
         Some(parent) => headers.insert(TRACEPARENT, parent),
         None => headers.remove(TRACEPARENT),
     };

@@ -204,14 +204,14 @@ impl Exchange<'_> {
             query: head.uri.query(),
             body: ahead.seen(),
             peer: self.peer.ip,
-            request_id: self.request_id.as_str(),
+            request_id: self.request_id.as_bytes(),
         }
     }
 }
 
 impl Refused {
     /// After routing: it counts, and its client may know the arm.
-    fn counted(failure: Rc<Failure>, mut ticket: Ticket) -> Self {
+    fn counted(failure: Rc<Failure>, ticket: &mut Ticket) -> Self {
         let outcome = match failure.blame() {
             Blame::Client => Outcome::Aborted,
             Blame::Upstream | Blame::Ours => Outcome::Error,

@@ -200,6 +200,7 @@ async fn relay(
         stuck_since: None,
     };
     let whole = poll_fn(|cx| relaying.poll(cx, client, &mut feed, exchange)).await;
+    client.served_at = Instant::now();
     desk.buffers.give(relaying.out);
     let is_read = feed.body.is_done();
     match whole {

@@ -74,7 +74,7 @@ pub(crate) fn known(name: &str) -> Known {
     };
     match (known, name.as_bytes()) {
         (Known::Other, [b'x' | b'X', b'-', b's' | b'S', ..]) if is_ours(name) => Known::Ours,
-        (Known::Other, bytes) if memchr::memchr(b'_', bytes).is_some() => Known::Underscored,
+        (Known::Other, bytes) if bytes.iter().any(|&byte| byte == b'_') => Known::Underscored,
         (known, _) => known,
     }
 }
@@ -162,11 +162,28 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     })
 }
 
+/// Which bytes may stand in an authority.
+const IN_AUTHORITY: [bool; 256] = {
+    let others = b"-._~!$&'()*+;=:[]%";
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        allowed[others[at] as usize] = true;
+        at += 1;
+    }
+    allowed
+};
+
 /// A `host[:port]` as text: the characters of RFC 3986's `host` and no user information. Empty is allowed
 /// (RFC 9110 §7.2: a client without an authority sends an empty `Host`).
 pub(crate) fn authority(value: &[u8]) -> Option<&str> {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(byte);
-    if !value.iter().all(allowed) {
+    let is_allowed = |&byte: &u8| IN_AUTHORITY.get(usize::from(byte)) == Some(&true);
+    if !value.iter().all(is_allowed) {
         return None;
     }
     let text = std::str::from_utf8(value).ok()?;
@@ -180,9 +197,9 @@ pub(crate) fn authority(value: &[u8]) -> Option<&str> {
                 None => return None,
             }
         }
-        None => match text.split_once(':') {
-            Some(("", _)) => return None,
-            Some((_, port)) => port,
+        None => match value.iter().position(|&byte| byte == b':') {
+            Some(0) => return None,
+            Some(colon) => text.get(colon + 1..)?,
             None => "",
         },
     };

@@ -411,9 +411,12 @@ fn target<'b>(
 
 /// httparse takes a bare LF for a line's end; two readers that differ here can be desynchronised.
 fn bare_line_feed(input: &[u8]) -> Option<HeadError> {
-    memchr::memchr_iter(b'\n', input)
-        .any(|at| at == 0 || input.get(at - 1) != Some(&b'\r'))
-        .then_some(HeadError::Malformed("A line ends without CR."))
+    // Without branches: the compiler looks at sixteen pairs at once.
+    let pairs = input.iter().zip(input.get(1..).unwrap_or_default());
+    let bare = pairs.fold(input.first() == Some(&b'\n'), |bare, (&before, &byte)| {
+        bare | (byte == b'\n') & (before != b'\r')
+    });
+    bare.then_some(HeadError::Malformed("A line ends without CR."))
 }
 
 const fn malformed<T>(what: &'static str) -> Result<T, HeadError> {

@@ -166,9 +166,13 @@ impl Ticket {
         self.trace.as_ref()?.traceparent()
     }
 
-    /// An endpoint of this arm is about to be asked: for the first time, or after another try failed.
-    pub(crate) fn asks(&mut self, arm: Arm, endpoint: &Endpoint) {
-        let at = Instant::now();
+    /// Whether no endpoint was asked yet.
+    pub(crate) const fn is_unasked(&self) -> bool {
+        self.asked.is_none() && !self.is_covered
+    }
+
+    /// An endpoint of this arm is asked now: for the first time, or after another try failed.
+    pub(crate) fn asks(&mut self, arm: Arm, endpoint: &Endpoint, at: Instant) {
         self.asked_until(at);
         self.asked = Some(Asked { arm, at });
         if let Some(trace) = &mut self.trace {
@@ -200,8 +204,14 @@ impl Ticket {
     /// The first byte of the response's body came (of its head, when there is no body).
     pub(crate) fn see_first_byte(&mut self) {
         if self.first_byte.is_none() {
-            self.first_byte = Some(self.arrival.at.elapsed());
+            self.see_first_byte_at(Instant::now());
         }
+    }
+
+    /// The same, when the time is known already.
+    pub(crate) fn see_first_byte_at(&mut self, at: Instant) {
+        let came = || at.saturating_duration_since(self.arrival.at);
+        self.first_byte.get_or_insert_with(came);
     }
 
     /// The request ended: now. Only the first ending counts.
@@ -234,7 +244,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.close(Outcome::Aborted, false);
+        if self.is_open {
+            self.close(Outcome::Aborted, false);
+        }
     }
 }
 

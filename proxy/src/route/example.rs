@@ -135,6 +135,6 @@ pub(crate) fn request(fields: &HeaderMap) -> RequestFacts<'_> {
         query: None,
         body: Body::Unread,
         peer: IpAddr::from([192, 0, 2, 7]),
-        request_id: "request-1",
+        request_id: b"request-1",
     }
 }

@@ -22,7 +22,7 @@ pub struct RequestFacts<'a> {
     /// The socket's peer.
     pub peer: IpAddr,
     /// Our own id for this request, unique and random.
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
 }
 
 /// What is known of a request's body.

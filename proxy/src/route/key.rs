@@ -30,7 +30,7 @@ pub enum Key<'a> {
     /// None found: the socket peer's address, without port.
     Address(IpAddr),
     /// None found: this request alone, by its id.
-    Request(&'a str),
+    Request(&'a [u8]),
 }
 
 /// Why a request has no key (yet).
@@ -77,7 +77,7 @@ impl Key<'_> {
             Self::Found(key) => salt.assign(key),
             Self::Address(IpAddr::V4(address)) => salt.assign(&address.octets()),
             Self::Address(IpAddr::V6(address)) => salt.assign(&address.octets()),
-            Self::Request(id) => salt.assign(id.as_bytes()),
+            Self::Request(id) => salt.assign(id),
         }
     }
 }

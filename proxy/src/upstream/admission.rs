@@ -25,7 +25,14 @@ pub(super) struct Admission {
 /// A place, as long as it is held.
 #[derive(Debug, Default)]
 pub(crate) struct Place {
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Place {
+    /// Whether it is one of a limited number.
+    pub(super) const fn is_held(&self) -> bool {
+        self.permit.is_some()
+    }
 }
 
 /// One that waits, as long as it does.
@@ -45,7 +52,7 @@ impl Admission {
     pub(super) async fn enter(&self) -> Result<Place, Failure> {
         if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(Place {
-                _permit: Some(permit),
+                permit: Some(permit),
             });
         }
         let Some(_waiting) = Waiting::begin(&self.waiting, self.limit.queue) else {
@@ -54,7 +61,7 @@ impl Admission {
         let places = Arc::clone(&self.places).acquire_owned();
         match timeout(self.limit.queue_timeout, places).await {
             Ok(Ok(permit)) => Ok(Place {
-                _permit: Some(permit),
+                permit: Some(permit),
             }),
             // Nobody closes the semaphore.
             Ok(Err(_)) | Err(_) => Err(self.shed()),

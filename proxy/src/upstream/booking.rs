@@ -21,7 +21,7 @@ use crate::error::{Blame, Failure};
 pub(crate) struct Booking {
     upstream: Rc<Upstream>,
     watch: Option<Watch>,
-    _place: Place,
+    place: Place,
 }
 
 /// A member that is asked.
@@ -55,7 +55,7 @@ impl Booking {
         Self {
             upstream,
             watch: None,
-            _place: Place::default(),
+            place: Place::default(),
         }
     }
 
@@ -67,14 +67,19 @@ impl Booking {
                 since: Instant::now(),
                 is_noted: Cell::new(false),
             }),
-            _place: Place::default(),
+            place: Place::default(),
         }
     }
 
     /// Holds this place as long as it lasts.
     pub(super) fn at(mut self, place: Place) -> Self {
-        self._place = place;
+        self.place = place;
         self
+    }
+
+    /// Whether the backend lets only so many in at once, so that there may have been a queue.
+    pub(crate) const fn is_limited(&self) -> bool {
+        self.place.is_held()
     }
 
     /// The endpoint that is asked.

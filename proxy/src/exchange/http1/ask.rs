@@ -48,6 +48,8 @@ pub(super) enum Asked {
 pub(super) struct Answered {
     /// The response's status.
     pub(super) status: u16,
+    /// When its head came.
+    pub(super) at: Instant,
     pub(super) downward: Downward,
     /// What a whole body will have meant.
     pub(super) meaning: Meaning,
@@ -216,7 +218,13 @@ async fn connect(
 ) -> Result<Line, Rc<Failure>> {
     let (arm, key) = (ticket.answerer(), ticket.place());
     let booking = exchange.book(ticket.entry(), arm, key).await?;
-    ticket.asks(ticket.answerer(), booking.endpoint());
+    // Nothing was waited for since a first try's request came.
+    let at = if ticket.is_unasked() && !booking.is_limited() {
+        exchange.arrival.at
+    } else {
+        std::time::Instant::now()
+    };
+    ticket.asks(ticket.answerer(), booking.endpoint(), at);
     *shunned = None;
     let booking = if fresh {
         booking
@@ -475,6 +483,7 @@ impl Attempt<'_> {
         let now = Instant::now();
         Answered {
             status: head.status,
+            at: now,
             downward: Downward::new(out, Buffer::default(), body, coding, now),
             meaning,
             // Python's model servers close the connection a moment after a 500, see `upstream::lease`.

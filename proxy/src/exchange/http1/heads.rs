@@ -42,7 +42,7 @@ pub(super) fn request(
     switch: Option<&[u8]>,
 ) {
     write::request_line(out, head.method, head.target);
-    write::field(out, b"host", host.as_bytes());
+    write::named(out, b"host: ", host.as_bytes());
     let mut said = Said::default();
     for (kind, field) in head.fields.iter() {
         match kind {
@@ -62,35 +62,29 @@ pub(super) fn request(
         }
         write::field(out, field.name.as_bytes(), field.value);
     }
-    let via: &[u8] = if head.version_11 {
-        b"1.1 serin"
-    } else {
-        b"1.0 serin"
-    };
     let before = said.via.then_some(head.fields);
-    list(out, b"via", before, Known::Via, via);
+    via(out, before, head.version_11);
     let before = said.for_whom.then_some(head.fields);
     list(
         out,
-        b"x-forwarded-for",
+        b"x-forwarded-for: ",
         before,
         Known::ForwardedFor,
         address.as_bytes(),
     );
     if !said.proto {
-        let scheme: &[u8] = if exchange.peer.is_secure {
-            b"https"
+        out.extend_from_slice(if exchange.peer.is_secure {
+            b"x-forwarded-proto: https\r\n"
         } else {
-            b"http"
-        };
-        write::field(out, b"x-forwarded-proto", scheme);
+            b"x-forwarded-proto: http\r\n"
+        });
     }
     if !said.host {
-        write::field(out, b"x-forwarded-host", host.as_bytes());
+        write::named(out, b"x-forwarded-host: ", host.as_bytes());
     }
     let id = exchange.request_id;
-    write::field(out, b"x-serin-request-id", id.as_str().as_bytes());
-    trace(out, &head.fields, exchange.desk, ours);
+    write::named(out, b"x-serin-request-id: ", id.as_bytes());
+    trace(out, &head.fields, exchange, ours);
     if let Some(protocol) = switch {
         write::field(out, b"upgrade", protocol);
         out.extend_from_slice(b"connection: upgrade\r\n");
@@ -120,10 +114,24 @@ fn expects_body(method: &str) -> bool {
     matches!(method, "POST" | "PUT" | "PATCH")
 }
 
+/// Says that a message of this version passed here, after others that say so.
+fn via(out: &mut Vec<u8>, before: Option<Fields<'_>>, version_11: bool) {
+    match (before, version_11) {
+        (None, true) => out.extend_from_slice(b"via: 1.1 serin\r\n"),
+        (before, true) => list(out, b"via: ", before, Known::Via, b"1.1 serin"),
+        (before, false) => list(out, b"via: ", before, Known::Via, b"1.0 serin"),
+    }
+}
+
 /// Appends a list: what the message's fields say, and one more member, in one line.
-fn list(out: &mut Vec<u8>, name: &[u8], before: Option<Fields<'_>>, kind: Known, member: &[u8]) {
+fn list(
+    out: &mut Vec<u8>,
+    name: &'static [u8],
+    before: Option<Fields<'_>>,
+    kind: Known,
+    member: &[u8],
+) {
     out.extend_from_slice(name);
-    out.extend_from_slice(b": ");
     for value in before.into_iter().flat_map(|fields| fields.values(kind)) {
         out.extend_from_slice(value);
         out.extend_from_slice(b", ");
@@ -151,12 +159,20 @@ fn traceparent<'b>(fields: &Fields<'b>) -> Option<&'b [u8]> {
 
 /// Makes the upstream a part of the trace that we record, or else passes a valid trace on, or else begins one. A
 /// state that came with no valid parent goes.
-fn trace(out: &mut Vec<u8>, fields: &Fields<'_>, desk: &Desk, ours: Option<Traceparent>) {
+fn trace(
+    out: &mut Vec<u8>,
+    fields: &Fields<'_>,
+    exchange: &Exchange<'_>,
+    ours: Option<Traceparent>,
+) {
     let given = traceparent(fields).filter(|parent| is_traceparent(parent));
     match (ours, given) {
         (Some(ours), _) => write::field(out, b"traceparent", ours.to_string().as_bytes()),
-        (None, Some(parent)) => write::field(out, b"traceparent", parent),
-        (None, None) => write::field(out, b"traceparent", &desk.identity.new_trace()),
+        (None, Some(parent)) => write::named(out, b"traceparent: ", parent),
+        (None, None) => {
+            let trace = exchange.desk.identity.new_trace(exchange.request_id);
+            write::named(out, b"traceparent: ", &trace);
+        }
     }
     if given.is_some() {
         for state in fields.values(Known::Tracestate) {
@@ -201,13 +217,8 @@ pub(super) fn response(out: &mut Vec<u8>, head: &ResponseHead<'_>, answer: &Answ
         }
         write::field(out, field.name.as_bytes(), field.value);
     }
-    let via: &[u8] = if head.version_11 {
-        b"1.1 serin"
-    } else {
-        b"1.0 serin"
-    };
     let before = has_via.then_some(head.fields);
-    list(out, b"via", before, Known::Via, via);
+    via(out, before, head.version_11);
     if !has_date {
         date(out, answer.exchange);
     }
@@ -279,7 +290,8 @@ pub(in crate::exchange) fn own(
 }
 
 fn date(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
-    write::field(out, b"date", &exchange.desk.date(exchange.arrival.unix_ms));
+    let date = exchange.desk.date(exchange.arrival.unix_ms);
+    write::named(out, b"date: ", &date);
 }
 
 /// Says who answered, as far as clients may know.
@@ -287,7 +299,7 @@ fn expose(out: &mut Vec<u8>, answer: &Answer<'_>) {
     let entry = answer.ticket.entry();
     let (exposed, arm) = (entry.route.expose, answer.ticket.answerer());
     if exposed.arm {
-        write::field(out, b"x-serin-arm", Arm::name(arm).as_bytes());
+        write::named(out, b"x-serin-arm: ", Arm::name(arm).as_bytes());
         if answer.ticket.is_covered() {
             let failed = answer.ticket.arm();
             write::field(out, b"x-serin-fallback", failed.name().as_bytes());
@@ -297,11 +309,11 @@ fn expose(out: &mut Vec<u8>, answer: &Answer<'_>) {
         && let Some(release) =
             backend(entry, arm).and_then(|backend: &Backend| backend.release.as_ref())
     {
-        write::field(out, b"x-serin-release", release.digest.0.as_bytes());
+        write::named(out, b"x-serin-release: ", release.digest.0.as_bytes());
     }
     if exposed.request_id {
         let id = answer.exchange.request_id;
-        write::field(out, b"x-serin-request-id", id.as_str().as_bytes());
+        write::named(out, b"x-serin-request-id: ", id.as_bytes());
     }
 }
 

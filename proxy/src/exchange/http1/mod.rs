@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
+use tokio::time::Instant;
 
 use super::{Exchange, Refused, backend, heads as shared, translate};
 use serin_stats::snapshot::Outcome;
@@ -77,17 +78,20 @@ pub(crate) async fn serve(client: &mut Client) -> Opened {
         taken => (taken, InFlight::begin(&desk)),
     };
     Opened::Served(match taken {
-        Taken::Order(order) => {
-            let Order {
-                exchange,
-                ticket,
-                traits,
-                head,
-            } = *order;
-            client.input.consume(traits.length);
-            match head {
-                Outgoing::Http1(head) => direct(client, &exchange, ticket, traits, head).await,
+        Taken::Order(mut order) => {
+            client.input.consume(order.traits.length);
+            match order.head {
+                Outgoing::Http1(head) => {
+                    let (exchange, ticket) = (&order.exchange, &mut order.ticket);
+                    direct(client, exchange, ticket, order.traits, head).await
+                }
                 Outgoing::Http2(head) => {
+                    let Order {
+                        exchange,
+                        ticket,
+                        traits,
+                        ..
+                    } = *order;
                     Box::pin(translate::serve(client, &exchange, ticket, traits, *head)).await
                 }
             }
@@ -168,12 +172,12 @@ async fn read_ahead<'d>(
 async fn direct(
     client: &mut Client,
     exchange: &Exchange<'_>,
-    ticket: Ticket,
+    ticket: &mut Ticket,
     traits: Traits,
     head: Vec<u8>,
 ) -> Next {
     let limits = &exchange.rules.limits;
-    let copied = Copied::begin(exchange, &ticket, traits, &head);
+    let copied = Copied::begin(exchange, ticket, traits, &head);
     let upward = Body::new(traits.framing, limits.max_body)
         .and_then(|body| Upward::new(head, body, copied, client, exchange.arrived()));
     let mut upward = match upward {
@@ -183,8 +187,7 @@ async fn direct(
             return refuse(client, refused, Some(traits), false).await;
         }
     };
-    let mut ticket = ticket;
-    let next = match ask::ask(client, exchange, &mut ticket, traits, &mut upward).await {
+    let next = match ask::ask(client, exchange, ticket, traits, &mut upward).await {
         Ok(Asked::Answered { line, answer }) => {
             relay::relay(client, exchange, ticket, &mut upward, line, answer).await
         }
@@ -264,6 +267,7 @@ async fn say(
         out.extend_from_slice(body);
     }
     let said = client.write(&out, patience(&desk)).await;
+    client.served_at = Instant::now();
     desk.buffers.give(out);
     match said {
         Ok(()) if keep_alive => Next::Again,

@@ -118,10 +118,7 @@ fn order<'d>(
     if matches!(head.framing, Framing::Length(length) if length > limits.max_body) {
         return Err(Failure::BodyTooLarge);
     }
-    let (path, query) = match head.target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (head.target, None),
-    };
+    let (path, query) = path_and_query(head.target);
     let facts = RequestFacts {
         fields: &head.fields,
         host: (!head.authority.is_empty()).then_some(head.authority),
@@ -132,7 +129,7 @@ fn order<'d>(
             _ => body,
         },
         peer: client.peer.ip,
-        request_id: exchange.request_id.as_str(),
+        request_id: exchange.request_id.as_bytes(),
     };
     let Some((entry, assignment)) = exchange.assign(&facts)? else {
         return Ok(None);
@@ -176,6 +173,14 @@ fn order<'d>(
         traits,
         head,
     }))
+}
+
+fn path_and_query(target: &str) -> (&str, Option<&str>) {
+    let question_mark = memchr::memchr(b'?', target.as_bytes());
+    match question_mark.and_then(|at| target.split_at_checked(at)) {
+        Some((path, query)) => (path, query.get(1..)),
+        None => (target, None),
+    }
 }
 
 /// The protocol to switch to, when the client wants to and the route allows it. A request with a body can't.

@@ -28,13 +28,13 @@ enum End {
 pub(super) async fn relay(
     client: &mut Client,
     exchange: &Exchange<'_>,
-    mut ticket: Ticket,
+    ticket: &mut Ticket,
     upward: &mut Upward,
     mut line: Line,
     answered: Answered,
 ) -> Next {
     let Answered {
-        status: _,
+        at,
         mut downward,
         meaning,
         upstream_stays,
@@ -43,11 +43,11 @@ pub(super) async fn relay(
         ..
     } = answered;
     if downward.is_read() || downward.has_content() {
-        ticket.see_first_byte();
+        ticket.see_first_byte_at(at.into_std());
     }
     let mut relay = Relaying {
         exchange,
-        ticket: &mut ticket,
+        ticket: &mut *ticket,
         upward,
         downward: &mut downward,
         line: &mut line,
@@ -63,6 +63,7 @@ pub(super) async fn relay(
                 }
             };
             let now = ticket.close(outcome, false);
+            client.served_at = now.into();
             let is_read = upward.is_read();
             if upstream_stays && is_read && downward.answer.is_empty() {
                 line.keep(now);

@@ -140,7 +140,7 @@ fn without_a_key_the_fallback_holds() {
     let fields = HeaderMap::new();
     let facts = request(&fields);
     let find = |fallback| rule(&[header("x-user-id")], fallback).find(&facts);
-    assert_eq!(find(KeyFallback::Random), Ok(Key::Request("request-1")));
+    assert_eq!(find(KeyFallback::Random), Ok(Key::Request(b"request-1")));
     assert_eq!(find(KeyFallback::ClientIp), Ok(Key::Address(facts.peer)));
     assert_eq!(find(KeyFallback::Reject), ABSENT);
 }
