@@ -45,9 +45,12 @@ pub(crate) enum Known {
     Other,
 }
 
-/// Classifies a field name: by length first, since nearly every name is of the last kind.
+/// Classifies a field name: by length and first letter first, since nearly every name is of the last kind.
 pub(crate) fn known(name: &str) -> Known {
-    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    let first = name.as_bytes().first().map(u8::to_ascii_lowercase);
+    let is = |other: &str| {
+        first == other.as_bytes().first().copied() && name.eq_ignore_ascii_case(other)
+    };
     let known = match name.len() {
         2 if is("te") => Known::Te,
         3 if is("via") => Known::Via,
@@ -74,7 +77,7 @@ pub(crate) fn known(name: &str) -> Known {
     };
     match (known, name.as_bytes()) {
         (Known::Other, [b'x' | b'X', b'-', b's' | b'S', ..]) if is_ours(name) => Known::Ours,
-        (Known::Other, bytes) if bytes.iter().any(|&byte| byte == b'_') => Known::Underscored,
+        (Known::Other, bytes) if bytes.contains(&b'_') => Known::Underscored,
         (known, _) => known,
     }
 }
@@ -163,27 +166,18 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
 }
 
 /// Which bytes may stand in an authority.
-const IN_AUTHORITY: [bool; 256] = {
-    let others = b"-._~!$&'()*+;=:[]%";
-    let mut allowed = [false; 256];
-    let mut byte = 0;
-    while byte < 128 {
-        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let mut at = 0;
-    while at < others.len() {
-        allowed[others[at] as usize] = true;
-        at += 1;
-    }
-    allowed
-};
+const fn may_stand_in_authority(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'
+            | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b':' | b'[' | b']' | b'%'
+    )
+}
 
 /// A `host[:port]` as text: the characters of RFC 3986's `host` and no user information. Empty is allowed
 /// (RFC 9110 §7.2: a client without an authority sends an empty `Host`).
 pub(crate) fn authority(value: &[u8]) -> Option<&str> {
-    let is_allowed = |&byte: &u8| IN_AUTHORITY.get(usize::from(byte)) == Some(&true);
-    if !value.iter().all(is_allowed) {
+    if !value.iter().all(|&byte| may_stand_in_authority(byte)) {
         return None;
     }
     let text = std::str::from_utf8(value).ok()?;
