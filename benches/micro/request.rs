@@ -60,7 +60,7 @@ fn facts(headers: &HeaderMap) -> RequestFacts<'_> {
         query: None,
         body: Body::Unread,
         peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        request_id: "0123456789abcdef",
+        request_id: b"0123456789abcdef",
     }
 }
 
