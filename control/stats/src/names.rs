@@ -36,6 +36,10 @@ pub mod attribute {
     pub const RELEASE: &str = "serin.release";
     /// How the request counted: `success`, `error`, `rejected`, `aborted`.
     pub const OUTCOME: &str = "serin.outcome";
+    /// `canary` when baseline answered in its place.
+    pub const FALLBACK: &str = "serin.fallback";
+    /// How the canary failed then: its status, or `error`.
+    pub const FALLBACK_ERROR: &str = "serin.fallback.error_type";
     /// The request's id, as in `x-serin-request-id`.
     pub const REQUEST_ID: &str = "serin.request_id";
     /// From the request's arrival to the response's first byte, in milliseconds.

@@ -95,6 +95,9 @@ impl Exchange<'_> {
         match spare.filter(|_| fails) {
             None => asked,
             Some((head, host, ahead)) => {
+                if let Ok((response, ..)) = &asked {
+                    ticket.see_answer(response.status().as_u16());
+                }
                 drop(asked);
                 ticket.cover(unreachable);
                 self.ask_arm(head, host, ahead, ticket).await

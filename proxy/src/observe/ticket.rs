@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serin_config::model::Endpoint;
 use serin_stats::snapshot::{Arm, Outcome};
 
+use super::trace::Ending;
 use super::traceparent::Traceparent;
 use super::{Sampling, Trace, TracedHead};
 use crate::identity::RequestId;
@@ -111,8 +112,11 @@ impl Ticket {
 
     /// The arm failed, which is counted now, and baseline answers in its place.
     pub(crate) fn cover(&mut self, unreachable: bool) {
-        self.close(Outcome::Error, unreachable);
+        self.count(Outcome::Error, unreachable, Instant::now());
         self.is_covered = true;
+        if let Some(trace) = &mut self.trace {
+            trace.cover();
+        }
     }
 
     /// Whether baseline answers in place of the arm.
@@ -217,11 +221,25 @@ impl Ticket {
     /// The request ended: now. Only the first ending counts.
     pub(crate) fn close(&mut self, outcome: Outcome, unreachable: bool) -> Instant {
         let now = Instant::now();
+        self.asked_until(now);
+        self.count(outcome, unreachable, now);
+        if let Some(trace) = self.trace.take() {
+            let ending = Ending {
+                outcome,
+                first_byte: self.first_byte,
+                total: now.saturating_duration_since(self.arrival.at),
+            };
+            trace.end(&self.entry, ending);
+        }
+        now
+    }
+
+    /// Only the first count of a request counts.
+    fn count(&mut self, outcome: Outcome, unreachable: bool, now: Instant) {
         if !std::mem::take(&mut self.is_open) {
-            return now;
+            return;
         }
         let total = now.saturating_duration_since(self.arrival.at);
-        self.asked_until(now);
         let record = Record {
             arm: self.arm,
             assignment: self.assignment,
@@ -235,10 +253,6 @@ impl Ticket {
         if let Some(copy) = self.copy.take() {
             copy.original(outcome);
         }
-        if let Some(trace) = self.trace.take() {
-            trace.end(&self.entry, outcome, self.first_byte, total);
-        }
-        now
     }
 }
 

@@ -13,6 +13,7 @@
 //! A request that is sent again, to the same endpoint or another one, stays within its client span, which then
 //! tells of the last attempt: the bytes that are sent again bear the same `traceparent`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,17 @@ pub(crate) struct TracedHead<'a> {
     pub(crate) traceparent: Option<&'a [u8]>,
 }
 
+/// How a traced exchange ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    /// What became of the last endpoint's answer.
+    pub(crate) outcome: Outcome,
+    /// From the request's arrival.
+    pub(crate) first_byte: Option<Duration>,
+    /// Likewise.
+    pub(crate) total: Duration,
+}
+
 /// A traced exchange.
 pub(crate) struct Trace {
     server: Span,
@@ -82,6 +94,8 @@ pub(crate) struct Trace {
     asks: u64,
     answer: Option<u16>,
     reply: Option<u16>,
+    /// The status that the arm failed with, if it gave one, before baseline was asked in its place.
+    covered: Option<Option<u16>>,
 }
 
 impl Sampling {
@@ -147,6 +161,8 @@ impl Trace {
             { attribute::ARM } = arm.name(),
             { attribute::RELEASE } = release(entry, arm),
             { attribute::OUTCOME } = Empty,
+            { attribute::FALLBACK } = Empty,
+            { attribute::FALLBACK_ERROR } = Empty,
             { attribute::FIRST_BYTE_MS } = Empty,
             { attribute::TOTAL_MS } = Empty,
         );
@@ -180,6 +196,7 @@ impl Trace {
             asks: 0,
             answer: None,
             reply: None,
+            covered: None,
         }
     }
 
@@ -206,17 +223,29 @@ impl Trace {
         self.reply = Some(status);
     }
 
-    /// The exchange is over, and counted like this.
-    pub(crate) fn end(
-        self,
-        entry: &RouteEntry,
-        outcome: Outcome,
-        first_byte: Option<Duration>,
-        total: Duration,
-    ) {
+    /// The arm failed, and baseline is asked in its place.
+    pub(crate) const fn cover(&mut self) {
+        self.covered = Some(self.answer);
+    }
+
+    /// The exchange is over.
+    pub(crate) fn end(self, entry: &RouteEntry, ending: Ending) {
+        let Ending {
+            outcome,
+            first_byte,
+            total,
+        } = ending;
         self.end_client(entry, outcome);
         let server = self.server;
-        server.record(attribute::OUTCOME, outcome.name());
+        // The canary's failure is what was counted, whatever baseline answered in its place.
+        if let Some(status) = self.covered {
+            server.record(attribute::OUTCOME, Outcome::Error.name());
+            server.record(attribute::FALLBACK, Arm::Canary.name());
+            let error = error_type(status, Outcome::Error);
+            server.record(attribute::FALLBACK_ERROR, error.as_ref());
+        } else {
+            server.record(attribute::OUTCOME, outcome.name());
+        }
         server.record(attribute::TOTAL_MS, total.as_secs_f64() * 1e3);
         if let Some(first_byte) = first_byte {
             server.record(attribute::FIRST_BYTE_MS, first_byte.as_secs_f64() * 1e3);
@@ -261,10 +290,14 @@ impl std::fmt::Debug for Trace {
 /// Marks a span as failed: by its status, or else by how the exchange was counted.
 fn fail(span: &Span, status: Option<u16>, outcome: Outcome) {
     span.record(FAILED, "error");
+    span.record(attribute::ERROR, error_type(status, outcome).as_ref());
+}
+
+fn error_type(status: Option<u16>, outcome: Outcome) -> Cow<'static, str> {
     match status {
-        Some(status) => span.record(attribute::ERROR, status.to_string().as_str()),
-        None => span.record(attribute::ERROR, outcome.name()),
-    };
+        Some(status) => status.to_string().into(),
+        None => outcome.name().into(),
+    }
 }
 
 /// The digest of what an arm runs, if that was head.

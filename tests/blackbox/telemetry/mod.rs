@@ -25,6 +25,16 @@ struct Scene {
 impl Scene {
     /// Half the users are the canary's. `protocol` is `grpc` or `http`.
     async fn start(protocol: &str, sample: &str, manner: Manner) -> Self {
+        Self::start_with(protocol, sample, manner, |_, text| text).await
+    }
+
+    /// The same with an edited configuration.
+    async fn start_with(
+        protocol: &str,
+        sample: &str,
+        manner: Manner,
+        edit: impl FnOnce(&ModelServer, String) -> String,
+    ) -> Self {
         let model = ModelServer::start(Behaviour::EchoTrace);
         let collector = Collector::start(manner);
         let site = Site::new();
@@ -33,14 +43,11 @@ impl Scene {
             format!("Authorization: Bearer {TOKEN}\n"),
         )
         .unwrap();
+        let digits = Digits::new(model.address(), model.address(), "weight: 50%");
         site.write(format!(
             "{}{}",
             telemetry(&collector.address().to_string(), protocol, sample),
-            site.text(&Digits::new(
-                model.address(),
-                model.address(),
-                "weight: 50%"
-            )),
+            edit(&model, site.text(&digits)),
         ));
         let serin = site.start().await;
         Self {

@@ -7,7 +7,7 @@ use opentelemetry_proto::tonic::trace::v1::{Span, status};
 use super::{Scene, TOKEN};
 use crate::support::client::Version;
 use crate::support::collector::{Manner, Seen, text};
-use crate::support::model::Behaviour;
+use crate::support::model::{Behaviour, ModelServer};
 use crate::support::{SOON, eventually};
 
 /// A caller's, sampled.
@@ -198,6 +198,66 @@ async fn failures_are_marked() {
         }
         let server = *seen.of_kind(SpanKind::Server).last().unwrap();
         assert_eq!(of(server, "serin.outcome").unwrap(), "error");
+    }
+}
+
+/// The canary fails, baseline answers: one exchange, and its client span tells of the answer that was given.
+#[tokio::test]
+async fn an_answer_in_place_of_the_canary_is_told_as_such() {
+    let broken = ModelServer::start(Behaviour::BROKEN);
+    for version in [Version::Http1, Version::Http2] {
+        let scene = Scene::start_with("grpc", "100%", Manner::Takes, |model, text| {
+            let (arms, canary) = text.split_once("      canary:").unwrap();
+            let (old, new) = (model.address().to_string(), broken.address().to_string());
+            let arms = arms.replace("    backends:", "    fallback: baseline\n    backends:");
+            format!("{arms}      canary:{}", canary.replace(&old, &new))
+        })
+        .await;
+        let mut client = scene.site.client(version);
+        let mut sent = 0;
+        let reply = loop {
+            let reply = client.infer(&format!("user-{sent}")).await.unwrap();
+            assert_eq!(reply.status, 200, "{reply:?}");
+            sent += 1;
+            if reply.header("x-serin-fallback").is_some() {
+                break reply;
+            }
+        };
+        let seen = spans(&scene, sent).await;
+        let mut servers = seen.of_kind(SpanKind::Server).into_iter();
+        let server = servers.find(|span| of(span, "serin.arm").unwrap() == "canary");
+        let server = server.unwrap();
+        for (key, value) in [
+            ("serin.fallback", "canary"),
+            ("serin.fallback.error_type", "500"),
+            ("serin.outcome", "error"),
+            ("http.response.status_code", "200"),
+        ] {
+            assert_eq!(of(server, key).as_deref(), Some(value), "{server:?}");
+        }
+        let mut asked = seen.of_kind(SpanKind::Client).into_iter();
+        let asked = asked.find(|span| span.parent_span_id == server.span_id);
+        let asked = asked.unwrap();
+        let port = scene.model.address().port().to_string();
+        for (key, value) in [
+            ("serin.arm", "baseline"),
+            ("http.request.resend_count", "1"),
+            ("http.response.status_code", "200"),
+            ("server.port", port.as_str()),
+        ] {
+            assert_eq!(of(asked, key).as_deref(), Some(value), "{asked:?}");
+        }
+        for span in [server, asked] {
+            let code = span.status.as_ref().unwrap().code;
+            assert_eq!(code, i32::from(status::StatusCode::Unset), "{span:?}");
+        }
+        let told = format!("00-{}-{}-01", hex(&asked.trace_id), hex(&asked.span_id));
+        assert_eq!(reply.body, told);
+        // Both tries are counted, each under the arm that was asked.
+        let name = "http_client_request_duration_seconds_count";
+        let count = async |arm| scene.site.admin().metric(name, &[("arm", arm)]).await;
+        assert_eq!(count("canary").await, 1.0);
+        assert_eq!(count("baseline").await, sent as f64);
     }
 }
 

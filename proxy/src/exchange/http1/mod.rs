@@ -196,6 +196,7 @@ async fn direct(
             head,
             answer,
         }) => {
+            ticket.see_answer(101);
             ticket.see_first_byte();
             ticket.close(Outcome::Success, false);
             if client.write(&head, patience(exchange.desk)).await.is_ok() {
