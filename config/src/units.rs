@@ -5,6 +5,8 @@
 //! in the model's units: times as [`Duration`], rates and weights as fractions of 1, sizes in bytes.
 //! The writers give back what the readers read.
 
+mod spelling;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -215,7 +217,7 @@ pub fn format_size(bytes: u64) -> String {
 
 /// What to write instead.
 fn refuse(expected: &str, text: &str, units: &[&str]) -> UnitError {
-    let hint = bare_number_hint(text, units);
+    let hint = bare_number_hint(text, units).or_else(|| spelling::hint(text, units));
     UnitError {
         expected: expected.to_owned(),
         hint,
@@ -224,8 +226,16 @@ fn refuse(expected: &str, text: &str, units: &[&str]) -> UnitError {
 
 /// For a bare number the units to choose from.
 pub(crate) fn bare_number_hint(text: &str, units: &[&str]) -> Option<String> {
-    let (_, rest) = split_number(text)?;
-    let forms: Vec<String> = units.iter().map(|unit| format!("{text}{unit}")).collect();
+    let (number, rest) = split_number(text)?;
+    let mut forms: Vec<String> = units.iter().map(|unit| format!("{text}{unit}")).collect();
+    // A fraction of 1, as elsewhere: the percentage that it is comes first.
+    let fraction = number
+        .parse()
+        .ok()
+        .filter(|number| (0.0..1.0).contains(number));
+    if let (Some(fraction), ["%"]) = (fraction.filter(|number| *number > 0.0), units) {
+        forms.insert(0, format_percent(fraction));
+    }
     rest.is_empty()
         .then(|| format!("write {}", forms.join(" or ")))
 }
@@ -384,6 +394,25 @@ mod tests {
                 "a rate's increase is written in points: 0.5pp".to_owned()
             ))
         );
+        for (error, hint) in [
+            (parse_fraction("0.05").map(|_| ()), "write 5% or 0.05%"),
+            (parse_fraction("0").map(|_| ()), "write 0%"),
+            (parse_fraction("5 %").map(|_| ()), "write 5%"),
+            (parse_fraction("5percent").map(|_| ()), "write 5%"),
+            (parse_fraction("5pp").map(|_| ()), "write 5%"),
+            (parse_points("0.5 PP").map(|_| ()), "write 0.5pp"),
+            (parse_duration("10 s").map(|_| ()), "write 10s"),
+            (parse_duration("10min").map(|_| ()), "write 10m"),
+            (parse_duration("1.5 Hours").map(|_| ()), "write 1.5h"),
+            (parse_size("1gib").map(|_| ()), "write 1GiB"),
+            (parse_size("64k").map(|_| ()), "write 64KiB"),
+        ] {
+            let error = error.unwrap_err();
+            assert_eq!(error.hint.as_deref(), Some(hint), "{error}");
+        }
+        for text in ["10w", "ten s", "-5s", "5 % of it"] {
+            assert_eq!(parse_duration(text).unwrap_err().hint, None, "{text}");
+        }
         assert!(
             parse_address(":8080").is_err_and(|error| error.to_string().contains("0.0.0.0:8080"))
         );

@@ -201,7 +201,12 @@ impl<'a> At<'a> {
         if let Value::Bool(value) = self.node.value {
             return Some(value);
         }
-        self.unexpected("true or false");
+        let hint = match self.as_text().map(str::to_ascii_lowercase).as_deref() {
+            Some("yes" | "on" | "true") => Some("write true".to_owned()),
+            Some("no" | "off" | "false") => Some("write false".to_owned()),
+            _ => None,
+        };
+        self.refuse_with(&self.described(), "true or false", hint);
         None
     }
 

@@ -105,6 +105,14 @@ fn every_case_of_the_tables() {
     assert!(cases >= 90, "{cases}");
 }
 
+#[test]
+fn a_mistake_is_told_once() {
+    assert_eq!(
+        refused("listen: 127.0.0.1:8080\nroutes: []\n").to_string(),
+        "serin.yaml:2:9: routes: found an empty list, expected at least one route"
+    );
+}
+
 /// What isn't a configuration at all: the position, and words of the message.
 #[test]
 fn other_things_than_a_configuration() {

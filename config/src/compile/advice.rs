@@ -18,7 +18,7 @@ pub(crate) fn advise(fields: &Fields<'_>, config: &Config) {
     let Some(items) = fields
         .get("routes")
         .filter(|at| at.is_list())
-        .map(|at| at.items("", usize::MAX))
+        .map(|at| at.entries("a list of routes", usize::MAX))
     else {
         return;
     };

@@ -22,7 +22,7 @@ pub(crate) const METRICS: Keys = Keys {
         "latency_p99",
         "ttft_p95",
     ],
-    later: &[],
+    later: &["business", "drift", "tpot_p95"],
 };
 pub(crate) const KEYS: Keys = Keys {
     known: &["max_increase", "max", "on_breach", "min_samples", "dry_run"],

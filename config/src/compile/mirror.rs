@@ -10,7 +10,7 @@ use crate::walk::{At, Keys};
 
 pub(crate) const KEYS: Keys = Keys {
     known: &["percent", "methods", "max_in_flight", "max_body"],
-    later: &[],
+    later: &["diff"],
 };
 
 /// What holds where nothing is written.

@@ -44,7 +44,7 @@ pub(crate) const KEYS: Keys = Keys {
         "telemetry",
         "routes",
     ],
-    later: &[],
+    later: &["alerts", "feedback", "fleet"],
 };
 
 /// The whole file. What comes out is to be thrown away when anything was reported.

@@ -74,7 +74,7 @@ pub struct Guardrail {
     pub max: Option<f64>,
     /// What a breach does.
     pub on_breach: OnBreach,
-    /// Not judged before the canary answered this many requests.
+    /// Its tests wait until the canary answered this many requests; the rules for total failure do not.
     pub min_samples: u64,
     /// Shown, never acted on.
     pub dry_run: bool,

@@ -199,7 +199,7 @@ fn metric(description: &str, max_increase: Value, max: Value) -> Value {
             (
                 "min_samples",
                 count(
-                    "Not judged before the canary answered this many requests.",
+                    "Its tests wait until the canary answered this many requests; the rules for total failure do not.",
                     0,
                 ),
             ),
