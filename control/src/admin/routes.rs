@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::json;
@@ -28,6 +28,8 @@ const DECISIONS: u32 = 50;
 /// Decisions in one answer, at most.
 const MAX_DECISIONS: u32 = 1_000;
 
+/// What curl calls every body.
+const FORM: &str = "application/x-www-form-urlencoded";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src \
                            'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; \
@@ -55,6 +57,8 @@ enum Resource {
     Decision(String, u64),
     Events,
     Config,
+    /// Of the contract, and not there yet.
+    Later(&'static str),
 }
 
 /// Answers on the admin listener.
@@ -102,7 +106,7 @@ async fn dispatch(
     let path = request.uri().path();
     let resource = resource(path).ok_or_else(|| Problem::not_found(path))?;
     let allowed = match resource {
-        Resource::Verb(..) => "POST",
+        Resource::Verb(..) | Resource::Later(_) => "POST",
         Resource::Config => "GET, HEAD, POST",
         _ => "GET, HEAD",
     };
@@ -122,6 +126,10 @@ async fn dispatch(
             return validate(request).await;
         }
         Resource::Config => Question::Config,
+        Resource::Later(what) => {
+            let detail = format!("{what} is not supported yet");
+            return Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail));
+        }
         Resource::Rollouts => Question::Rollouts,
         Resource::Rollout(name) => Question::Rollout(name),
         Resource::Decisions(rollout) => Question::Decisions {
@@ -162,6 +170,8 @@ fn resource(path: &str) -> Option<Resource> {
         ["rollouts"] => Resource::Rollouts,
         ["events"] => Resource::Events,
         ["config"] => Resource::Config,
+        ["feedback"] => Resource::Later("feedback"),
+        ["rollouts", _, "drill"] => Resource::Later("drill"),
         ["rollouts", name] => Resource::Rollout(name.to_owned()),
         ["rollouts", name, "decisions"] => Resource::Decisions(name.to_owned()),
         ["rollouts", name, "decisions", id] => {
@@ -215,8 +225,10 @@ fn limit(query: Option<&str>) -> Result<u32, Problem> {
     Ok(limit)
 }
 
-/// Reads a whole body of one of these types; an empty one needs no type.
+/// Reads a whole body of one of these types; an empty one needs no type. Whoever is no browser may leave the type to
+/// what its tool says of every body (curl's -d); a page, whose browser would say where it comes from, may not.
 async fn body(request: Request<Incoming>, types: &[&str]) -> Result<Bytes, Problem> {
+    let is_page = is_from_page(request.headers());
     let content_type = request.headers().get(CONTENT_TYPE).cloned();
     let collected = Limited::new(request.into_body(), MAX_BODY).collect();
     let body = tokio::time::timeout(BODY_TIMEOUT, collected)
@@ -243,8 +255,13 @@ async fn body(request: Request<Incoming>, types: &[&str]) -> Result<Bytes, Probl
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.split(';').next())
         .map(|essence| essence.trim().to_ascii_lowercase());
-    let known = essence.is_some_and(|essence| types.contains(&essence.as_str()));
-    if known || (body.is_empty() && content_type.is_none()) {
+    let known = match essence.as_deref() {
+        Some(essence) if types.contains(&essence) => true,
+        Some(FORM) => !is_page,
+        Some(_) => false,
+        None => content_type.is_none() && (body.is_empty() || !is_page),
+    };
+    if known {
         Ok(body)
     } else {
         Err(Problem::new(
@@ -252,6 +269,11 @@ async fn body(request: Request<Incoming>, types: &[&str]) -> Result<Bytes, Probl
             format!("expected Content-Type: {}", types.join(" or ")),
         ))
     }
+}
+
+/// Whether a browser says that a page is behind the request.
+fn is_from_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key("sec-fetch-site")
 }
 
 /// Validates a configuration without taking it over.
@@ -338,6 +360,8 @@ mod tests {
                 "/api/v1/rollouts/x%2Fpause",
                 Some(Resource::Rollout("x/pause".to_owned())),
             ),
+            ("/api/v1/feedback", Some(Resource::Later("feedback"))),
+            ("/api/v1/rollouts/x/drill", Some(Resource::Later("drill"))),
             ("/api/v1/rollouts/x/explode", None),
             ("/api/v1/rollouts/x/decisions/last", None),
             ("/api/v1/rollouts/%zz", None),

@@ -11,6 +11,9 @@ use super::house::{Answer, House, Setup, ask, eventually};
 use crate::runtime::Reload;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+/// What a browser says of a page's request.
+const SAME_ORIGIN: (&str, &str) = ("sec-fetch-site", "same-origin");
 const PAUSE: &str = "/api/v1/rollouts/digits/pause";
 
 fn check_problem(answer: &Answer, status: u16, what: &str) {
@@ -127,7 +130,11 @@ fn paths_methods_and_bodies() {
         ("POST", PAUSE, &[JSON], "{", 400),
         ("POST", PAUSE, &[JSON], r#"{"weigth":"10%"}"#, 400),
         ("POST", PAUSE, &[("content-type", "text/plain")], "{}", 415),
-        ("POST", PAUSE, &[], "{}", 415),
+        ("POST", PAUSE, &[SAME_ORIGIN], "{}", 415),
+        ("POST", PAUSE, &[SAME_ORIGIN, FORM], "{}", 415),
+        ("POST", PAUSE, &[FORM], "{", 400),
+        ("POST", "/api/v1/feedback", &[JSON], "{}", 501),
+        ("POST", "/api/v1/rollouts/digits/drill", &[JSON], "{}", 501),
         ("POST", "/api/v1/config", &[JSON], "{}", 501),
         ("POST", "/api/v1/config?dry_run=true", &[JSON], "{}", 400),
     ] {
@@ -141,6 +148,12 @@ fn paths_methods_and_bodies() {
     let head = ask(at, "HEAD", "/api/v1/rollouts", &[], "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(house.status()["phase"], "Progressing");
+    // As curl's -d sends it, and as tools do that say nothing of a body.
+    for (verb, headers) in [("pause", &[FORM][..]), ("resume", &[])] {
+        let path = format!("/api/v1/rollouts/digits/{verb}");
+        let answer = ask(at, "POST", &path, headers, r#"{"reason":"by hand"}"#);
+        assert_eq!(answer.status, 200, "{verb}");
+    }
 }
 
 #[test]
