@@ -11,6 +11,7 @@ use tokio::sync::broadcast;
 use tokio::time::Instant;
 
 use super::Options;
+use super::mending::Mending;
 use super::metrics::Counters;
 use super::role::Role;
 use super::track::Track;
@@ -55,6 +56,8 @@ pub(super) struct Control {
     pub(super) checkpoint_at: Instant,
     pub(super) role_at: Instant,
     mend_at: Instant,
+    /// The journal is being opened again.
+    pub(super) mending: Option<Mending>,
     pruned_ms: u64,
 }
 
@@ -91,6 +94,7 @@ impl Control {
             gathering: false,
             install_wanted: false,
             mend_at: Instant::now(),
+            mending: None,
             pruned_ms: 0,
         };
         control.find_role();
@@ -172,7 +176,8 @@ impl Control {
         }
         self.hear_scribe();
         self.tick_all();
-        if self.failing.is_some() && Instant::now() >= self.mend_at {
+        let is_due = self.mending.is_some() || Instant::now() >= self.mend_at;
+        if self.failing.is_some() && is_due {
             self.mend_at = Instant::now() + self.options.mend;
             self.mend_journal();
         }

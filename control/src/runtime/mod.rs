@@ -18,6 +18,7 @@ mod control;
 mod controller;
 mod guided;
 mod look;
+mod mending;
 mod metrics;
 mod restore;
 mod revive;

@@ -2,14 +2,17 @@
 //! process that stands by.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::control::{Control, Failing};
 use super::controller::Reload;
+use super::mending::Mending;
 use super::revive::{Revived, revive};
 use super::role::{Role, Waiting, try_decide};
-use super::scribe::Scribe;
+use super::scribe::{LITTLE_PATIENCE, Scribe};
 use super::track::Track;
 use crate::analysis::Evidence;
 use crate::journal::{Journal, Marker, Memory, Reader};
@@ -32,12 +35,13 @@ impl Control {
         match try_decide(&self.config.state, now_ms) {
             Ok((lock, journal)) => {
                 self.damage = journal.damage().map(|damage| {
-                    tracing::error!(message = damage.message, "the journal was damaged");
+                    tracing::error!(damage = damage.message, "the journal was damaged");
                     (damage.message.clone(), damage.at_ms)
                 });
                 let taken_over = match Scribe::start(journal) {
                     Ok(scribe) => {
                         let journal = Some(scribe);
+                        let lock = Arc::new(lock);
                         self.role = Role::Deciding { journal, lock };
                         self.take_over()
                     }
@@ -243,10 +247,15 @@ impl Control {
         self.tick_all();
     }
 
-    /// A journal that fails for good, or was deleted, is opened anew; what is in memory is then written to it.
+    /// A journal that fails for good, or was deleted, is opened anew; what is in memory is then written to it. A thread
+    /// of its own opens it: a disk that hangs must not keep the control loop from its next look.
     pub(super) fn mend_journal(&mut self) {
         if self.failing.is_none() {
             return;
+        }
+        if let Some(mending) = &mut self.mending {
+            let opened = mending.opened(Duration::ZERO);
+            return self.mended(opened);
         }
         let now_ms = self.now_ms();
         let Role::Deciding { journal, lock } = &mut self.role else {
@@ -257,24 +266,37 @@ impl Control {
         }
         // An open handle on a deleted file would go on failing, or worse, go on succeeding.
         *journal = None;
-        let opened = Journal::open(lock, now_ms)
-            .map_err(|error| error.to_string())
-            .and_then(|opened| {
-                let damage = opened.damage().map(|damage| damage.message.clone());
-                let scribe = Scribe::start(opened).map_err(|error| error.to_string())?;
-                Ok((scribe, damage))
-            });
-        match opened {
-            Ok((scribe, damage)) => {
+        match Mending::start(Arc::clone(lock), now_ms) {
+            Ok(mut mending) => {
+                let opened = mending.opened(LITTLE_PATIENCE);
+                self.mending = Some(mending);
+                self.mended(opened);
+            }
+            Err(error) => self.still_failing(error.to_string()),
+        }
+    }
+
+    /// Takes over the journal that was opened, once it was.
+    fn mended(&mut self, opened: Option<Result<Journal, String>>) {
+        let Some(opened) = opened else {
+            return;
+        };
+        self.mending = None;
+        let started = opened.and_then(|opened| {
+            let damage = opened.damage().map(|damage| damage.message.clone());
+            let scribe = Scribe::start(opened).map_err(|error| error.to_string())?;
+            Ok((scribe, damage))
+        });
+        let now_ms = self.now_ms();
+        match (started, &mut self.role) {
+            (Ok((scribe, damage)), Role::Deciding { journal, .. }) => {
                 if let Some(message) = damage {
                     self.damage = Some((message, now_ms));
                 }
                 *journal = Some(scribe);
             }
-            Err(message) => {
-                self.still_failing(message);
-                return;
-            }
+            (Ok(_), Role::Waiting { .. }) => return,
+            (Err(message), _) => return self.still_failing(message),
         }
         let names: Vec<String> = self.tracks.keys().cloned().collect();
         for name in names {

@@ -1,6 +1,7 @@
 //! Who decides for the state folder: this process or another one.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::scribe::Scribe;
 use crate::journal::{Journal, JournalError, Reader, StateLock};
@@ -12,7 +13,7 @@ pub(super) enum Role {
     Deciding {
         /// Closed before the lock is given back.
         journal: Option<Scribe>,
-        lock: StateLock,
+        lock: Arc<StateLock>,
     },
     /// It serves what the journal says, decides nothing, and tries again.
     Waiting {

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use serin_stats::snapshot::{Arm, Outcome};
-
 use super::house::{House, Setup, eventually, wait_until_free};
 
 /// Makes every write to the journal fail, and every attempt to open it again.
@@ -66,7 +64,7 @@ fn a_disk_that_hangs_delays_no_rollback() {
     let other = rusqlite::Connection::open(state.path().join("journal.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     // Also when the hanging disk is known, and tried again and again.
-    house.traffic(Arm::Canary, Outcome::Error, 1);
+    assert_eq!(house.operate("promote", "").status, 409);
     house.wait_for("the alarm", |status| has_alarm(status, "journal_failing"));
     let took = house.break_canary();
     assert!(took <= 9, "{took} requests failed while writes hung");
