@@ -127,6 +127,18 @@ pub enum Rule {
 }
 
 impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::CanaryDown,
+        Self::Catastrophe,
+        Self::RecentBreak,
+        Self::AbsoluteLimit,
+        Self::Guardrail,
+        Self::SampleRatioMismatch,
+        Self::ShadowDown,
+        Self::Shadow,
+    ];
+
     /// Its name in JSON and in labels.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -10,8 +10,8 @@ use serin_stats::metrics::{Buckets, Page};
 use serin_stats::names::{self, label};
 
 use super::control::Control;
-use crate::analysis::{GuardrailReport, Verdict};
-use crate::rollout::Phase;
+use crate::analysis::{GuardrailReport, Rule, Verdict};
+use crate::rollout::{Phase, Verb};
 
 /// Upper bounds of the tick histogram's buckets, in seconds.
 static TICK_BOUNDS: [f64; 12] = [
@@ -59,11 +59,24 @@ impl Counters {
         ticks.sum += took;
     }
 
-    fn write(&self, page: &mut Page) {
-        let rollbacks = page.family(&names::ROLLBACKS);
-        for ((name, rule), count) in &self.rollbacks {
-            let labels = [(label::ROLLOUT, name.as_str()), (label::REASON, *rule)];
-            rollbacks.add(&labels, *count);
+    /// Of these rollouts from zero on, so that the first rollback is seen as an increase; others that were
+    /// taken back keep their count.
+    fn write<'a>(&'a self, rollouts: impl Iterator<Item = &'a str>, page: &mut Page) {
+        let mut rollbacks: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+        let reasons = || {
+            Rule::ALL
+                .into_iter()
+                .map(Rule::name)
+                .chain([Verb::Undo.name()])
+        };
+        for name in rollouts {
+            rollbacks.extend(reasons().map(|reason| ((name, reason), 0)));
+        }
+        let counted = self.rollbacks.iter();
+        rollbacks.extend(counted.map(|((name, rule), count)| ((name.as_str(), *rule), *count)));
+        let family = page.family(&names::ROLLBACKS);
+        for ((name, rule), count) in rollbacks {
+            family.add(&[(label::ROLLOUT, name), (label::REASON, rule)], count);
         }
         let reloads = page.family(&names::CONFIG_RELOADS);
         for (result, count) in [
@@ -88,7 +101,8 @@ impl Control {
         let mut page = Page::default();
         self.weights_and_phases(&mut page);
         self.guardrail_figures(&mut page);
-        self.counters.write(&mut page);
+        self.counters
+            .write(self.tracks.keys().map(String::as_str), &mut page);
         let failing = page.family(&names::JOURNAL_FAILING);
         failing.add(&[], self.failing.is_some());
         page
@@ -169,6 +183,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rollbacks_count_from_zero() {
+        let mut counters = Counters::default();
+        counters.rolled_back("a", Rule::Guardrail.name());
+        counters.rolled_back("gone", Verb::Undo.name());
+        let mut page = Page::default();
+        counters.write(["a", "b"].into_iter(), &mut page);
+        let text = page.to_text();
+        for sample in [
+            "serin_rollbacks_total{rollout=\"a\",reason=\"guardrail\"} 1",
+            "serin_rollbacks_total{rollout=\"a\",reason=\"catastrophe\"} 0",
+            "serin_rollbacks_total{rollout=\"a\",reason=\"undo\"} 0",
+            "serin_rollbacks_total{rollout=\"b\",reason=\"guardrail\"} 0",
+            "serin_rollbacks_total{rollout=\"gone\",reason=\"undo\"} 1",
+        ] {
+            assert!(text.lines().any(|line| line == sample), "{sample}\n{text}");
+        }
+    }
+
+    #[test]
     fn ticks_fall_into_their_buckets() {
         let mut counters = Counters::default();
         counters.tick(Duration::from_micros(200));
@@ -176,7 +209,7 @@ mod tests {
         counters.tick(Duration::from_millis(5));
         counters.tick(Duration::from_secs(5));
         let mut page = Page::default();
-        counters.write(&mut page);
+        counters.write(std::iter::empty(), &mut page);
         let text = page.to_text();
         for sample in [
             "serin_control_tick_seconds_bucket{le=\"0.0001\"} 0",
