@@ -111,7 +111,30 @@ fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    bind().map_err(|error| BindError::Address { address, error })
+    let is_shared = is_taken(address);
+    let socket = bind().map_err(|error| BindError::Address { address, error })?;
+    if is_shared {
+        tracing::warn!(
+            %address,
+            "another process listens on this address and hands nothing over: the system deals clients to both"
+        );
+    }
+    Ok(socket)
+}
+
+/// Whether somebody listens there.
+fn is_taken(address: SocketAddr) -> bool {
+    let probe = || {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::STREAM,
+            Some(Protocol::TCP),
+        )?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())
+    };
+    let refused = |error: io::Error| error.kind() == io::ErrorKind::AddrInUse;
+    address.port() != 0 && probe().is_err_and(refused)
 }
 
 /// Where accepted connections go.
