@@ -101,11 +101,6 @@ impl App {
         self.controller.admin_address()
     }
 
-    /// Where probes are answered, if that was asked for.
-    pub(crate) fn probe_address(&self) -> Option<SocketAddr> {
-        self.controller.probe_address()
-    }
-
     /// Reads the configuration again, changed or not.
     pub(crate) fn reload(&self) {
         self.watcher.trigger();

@@ -18,8 +18,9 @@ use crate::signals::{Signals, Told};
 #[command(after_help = "Example:
   serin run -c serin.yaml
 
-SIGHUP reads the configuration again (so does any change of the file), SIGTERM and Ctrl-C drain and stop, a
-second one stops at once. RUST_LOG sets what is logged (default: info).")]
+SIGHUP reads the configuration again (so does any change of the file),
+SIGTERM and Ctrl-C drain and stop, a second one stops at once.
+RUST_LOG sets what is logged (default: info).")]
 pub(crate) struct Run {
     /// The configuration file.
     #[arg(short, long, value_name = "FILE")]
@@ -48,16 +49,9 @@ impl Run {
     }
 }
 
-/// The real ports, which a configuration with port 0 leaves to the system.
+/// The real ports, which a configuration with port 0 leaves to the system; the others say so of themselves.
 fn announce(app: &App) {
     for address in app.addresses() {
-        tracing::info!(%address, "listening");
-    }
-    match app.admin_address() {
-        Some(address) => tracing::info!(%address, "admin API"),
-        None => tracing::warn!("the admin API waits for its port"),
-    }
-    if let Some(address) = app.probe_address() {
-        tracing::info!(%address, "probe");
+        tracing::info!(listener = "proxy", %address, "listening");
     }
 }

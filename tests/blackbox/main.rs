@@ -26,6 +26,8 @@ mod gate;
 #[cfg(test)]
 mod latch;
 #[cfg(test)]
+mod night;
+#[cfg(test)]
 mod ramp;
 #[cfg(test)]
 mod reload;

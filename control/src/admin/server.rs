@@ -113,7 +113,6 @@ impl Port {
     }
 
     async fn listen(&mut self) -> TcpListener {
-        let mut retried = false;
         loop {
             let listener = match self.first.take() {
                 Some(listener) => Ok(listener),
@@ -123,12 +122,11 @@ impl Port {
                 Ok(listener) => {
                     let address = listener.local_addr().unwrap_or(self.address);
                     _ = self.bound.set(address);
-                    tracing::info!(listener = self.name, %address, retried, "listening");
+                    tracing::info!(listener = self.name, %address, "listening");
                     return listener;
                 }
                 Err(error) => {
                     tracing::debug!(listener = self.name, %error, "port not free");
-                    retried = true;
                     tokio::time::sleep(RETRY).await;
                 }
             }

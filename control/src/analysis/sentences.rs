@@ -117,8 +117,8 @@ impl Look<'_> {
             return self.words_of_errors();
         };
         format!(
-            "within {} minutes {} of {} failed, {} hit, against {} on baseline; {} in all",
-            recent.length_ms / 60_000,
+            "within {} {} of {} failed, {} hit, against {} on baseline; {} in all",
+            counted(recent.length_ms / 60_000, "minute"),
             grouped(recent.canary_errors),
             counted(recent.canary_requests, "canary request"),
             counted(recent.users, "user"),

@@ -1,6 +1,8 @@
 //! What operators may do, phase by phase. Whether a verb is allowed at all stands in the
 //! [table](super::table); here stands what it does.
 
+use serin_config::units::format_percent;
+
 use super::draft::{Draft, phase_in};
 use super::ramp::{FROZEN, Next, follow_manual_weight, go_on, next, position};
 use super::table::{self, Cell, EventKind};
@@ -139,7 +141,7 @@ fn set_weight(draft: &mut Draft<'_>, weight: f64, command: &Command) -> Result<(
     draft.set_weight(weight, 0.0);
     draft.restart_step(position(&draft.next, weight));
     draft.next.paused = Some(Override::Weight(weight));
-    let did = format!("weight set to {}%", weight * 100.0);
+    let did = format!("weight set to {}", format_percent(weight));
     draft.enter_phase(Phase::Paused, said(command, &did));
     Ok(())
 }

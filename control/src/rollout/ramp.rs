@@ -6,6 +6,7 @@
 //! `max_duration` it holds until a person says how to go on.
 
 use serin_config::model::{OnBreach, Step};
+use serin_config::units::format_percent;
 use serin_stats::split::LatencyReference;
 
 use super::draft::Draft;
@@ -99,7 +100,8 @@ pub(super) fn follow_manual_weight(draft: &mut Draft<'_>) {
         draft.next.reason = FROZEN.to_owned();
         return;
     }
-    if (weight - draft.next.weight).abs() > SAME_WEIGHT || draft.next.shadow > 0.0 {
+    let moves = (weight - draft.next.weight).abs() > SAME_WEIGHT || draft.next.shadow > 0.0;
+    if moves {
         draft.set_weight(weight, 0.0);
         draft.restart_step(0);
     }
@@ -110,8 +112,9 @@ pub(super) fn follow_manual_weight(draft: &mut Draft<'_>) {
     } else {
         Phase::Healthy
     };
-    if draft.next.phase != phase {
-        draft.enter_phase(phase, "the weight is set by hand in the config");
+    if moves || draft.next.phase != phase {
+        let reason = format!("the config sets the weight to {}", format_percent(weight));
+        draft.enter_phase(phase, reason);
     }
 }
 

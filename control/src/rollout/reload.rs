@@ -21,6 +21,9 @@ pub(super) fn configured(state: &State, spec: &RolloutSpec, now_ms: u64) -> Tran
     if spec.canary_digest != state.spec.canary_digest || spec.name != state.spec.name {
         let mut next = State::fresh(spec.clone(), state.epoch, state.latches.clone(), now_ms);
         next.journal_failing = state.journal_failing;
+        if !next.phase.is_latched() {
+            next.reason = format!("a new canary release, digest {}", spec.canary_digest);
+        }
         return Draft::renewed(state, next, now_ms).finish();
     }
     draft.next.spec = spec.clone();

@@ -68,15 +68,25 @@ impl Control {
             return;
         }
         let reason = &track.state.reason;
-        tracing::info!(
-            rollout = name,
-            from = %before.0,
-            to = %phase,
-            weight = share,
-            epoch = track.split.epoch,
-            reason,
-            "rollout moved"
-        );
+        // One line for both: somebody may look for the message, and somebody for what is not routine.
+        macro_rules! tell {
+            ($level:ident) => {
+                tracing::$level!(
+                    rollout = name,
+                    from = %before.0,
+                    to = %phase,
+                    weight = share,
+                    epoch = track.split.epoch,
+                    reason,
+                    "rollout moved"
+                )
+            };
+        }
+        if phase == Phase::RolledBack {
+            tell!(warn);
+        } else {
+            tell!(info);
+        }
         self.notify(
             "phase",
             json!({
@@ -277,7 +287,10 @@ impl Control {
             }
             Err(message) => {
                 if self.failing.is_none() {
-                    tracing::error!(message, "the journal cannot be written: step-ups freeze");
+                    tracing::error!(
+                        error = message,
+                        "the journal cannot be written: step-ups freeze"
+                    );
                     self.failing = Some(Failing {
                         message: message.clone(),
                         since_ms: self.now_ms(),

@@ -13,8 +13,14 @@ impl Control {
     /// Answers a question.
     pub(super) fn answer(&mut self, question: Question) -> Result<Reply, Refusal> {
         match question {
-            Question::Rollouts => Ok(Reply::Json(self.statuses())),
-            Question::Rollout(name) => self.one(&name),
+            Question::Rollouts => {
+                self.look_when_asked();
+                Ok(Reply::Json(self.statuses()))
+            }
+            Question::Rollout(name) => {
+                self.look_when_asked();
+                self.one(&name)
+            }
             Question::Operate { rollout, command } => {
                 self.known(&rollout)?;
                 if let Role::Waiting { why, .. } = &self.role {

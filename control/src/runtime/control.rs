@@ -55,6 +55,8 @@ pub(super) struct Control {
     pub(super) install_wanted: bool,
     pub(super) checkpoint_at: Instant,
     pub(super) role_at: Instant,
+    /// When somebody who asks gets a new look again.
+    pub(super) asked_look_at: Instant,
     mend_at: Instant,
     /// The journal is being opened again.
     pub(super) mending: Option<Mending>,
@@ -81,6 +83,7 @@ impl Control {
             notices,
             checkpoint_at: Instant::now() + options.checkpoint,
             role_at: Instant::now(),
+            asked_look_at: Instant::now(),
             options,
             role: Role::Waiting {
                 why: super::role::Waiting::ForLock { holder: None },

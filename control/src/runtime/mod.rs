@@ -13,6 +13,7 @@
 //! A panic ends this thread and nothing else: the last split keeps serving and `/readyz` says so.
 
 mod act;
+mod aftermath;
 mod answer;
 mod control;
 mod controller;

@@ -6,7 +6,7 @@ use serin_stats::shadow::Target;
 
 use super::control::Control;
 use super::stamp::rfc3339;
-use super::track::Track;
+use super::track::{PROMOTED_FAILING, Track};
 use crate::analysis::{
     ArmReport, Arms, Classic, GuardrailReport, Proof, Recommendation, Samples, Verdict,
 };
@@ -188,12 +188,16 @@ fn guardrails(track: &Track, route: &Route) -> Value {
 
 fn own_alarms(track: &Track) -> Vec<Value> {
     let alarms = track.report.iter().flat_map(|report| &report.alarms);
+    let after = track.warning().map(|alarm| {
+        json!({"kind": PROMOTED_FAILING, "message": alarm.message, "since": rfc3339(alarm.since_ms)})
+    });
     alarms
         .map(|alarm| {
             let kind = alarm.kind.name();
             let since_ms = track.alarms.get(kind).copied().unwrap_or_default();
             json!({"kind": kind, "message": alarm.message, "since": rfc3339(since_ms)})
         })
+        .chain(after)
         .collect()
 }
 

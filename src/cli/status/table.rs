@@ -22,12 +22,10 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
         text.push_str(&guardrails(&status.guardrails).render(paint, "  "));
     }
     for alarm in &status.alarms {
-        let since = alarm.since.as_deref().unwrap_or_default();
-        let line = format!("alarm {}: {} {since}", alarm.kind, alarm.message);
-        text.push_str(&format!(
-            "\n  {}",
-            paint.paint(Colour::Bad, line.trim_end())
-        ));
+        let since = alarm.since.as_deref();
+        let since = since.map_or_else(String::new, |since| format!(" (since {since})"));
+        let line = format!("alarm {}: {}{since}", alarm.kind, alarm.message);
+        text.push_str(&format!("\n  {}", paint.paint(Colour::Bad, &line)));
     }
     if !status.alarms.is_empty() {
         text.push('\n');
@@ -288,7 +286,7 @@ mod tests {
             "  canary                         0            0         0        0      -       -     -\n",
             "  error_rate   Inconclusive     0.13%   0.24%  +0.11pp  -0.4pp … +0.9pp    0.5pp  0.41  z p=0.55\n",
             "  latency_p95  Error           14.9ms       -        -  -                   50ms     -  -\n",
-            "\n  alarm journal_damaged: set aside 2026-01-01T00:00:00Z\n",
+            "\n  alarm journal_damaged: set aside (since 2026-01-01T00:00:00Z)\n",
             "refused, the last good one is in force:\n    serin.yaml:1:1: found x\n",
         ] {
             assert!(text.contains(expected), "missing {expected:?} in\n{text}");
