@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use serin_config::model::Retries;
 use tokio::time::{Instant, timeout_at};
 
+use super::asked::{Answered, Asked, Trouble};
 use super::downward::{Broken, Coding, Downward};
 use super::heads::{self, Answer, Sent};
 use super::order::Traits;
@@ -29,45 +30,6 @@ use crate::upstream::{Line, Shunned};
 
 /// What a client is told that waits for leave to send its body.
 pub(in crate::exchange) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-/// What came of asking.
-pub(super) enum Asked {
-    /// The response's head came.
-    Answered { line: Line, answer: Answered },
-    /// The upstream speaks another protocol from now on.
-    Switched {
-        line: Line,
-        /// The head of the 101, for the client.
-        head: Vec<u8>,
-        /// What came behind it.
-        answer: Buffer,
-    },
-}
-
-/// What is to be done with a response.
-pub(super) struct Answered {
-    /// The response's status.
-    pub(super) status: u16,
-    /// When its head came.
-    pub(super) at: Instant,
-    pub(super) downward: Downward,
-    /// What a whole body will have meant.
-    pub(super) meaning: Meaning,
-    /// The upstream keeps its connection open.
-    pub(super) upstream_stays: bool,
-    /// The client's connection is used again.
-    pub(super) client_stays: bool,
-    /// The end of the client's connection is the end of the body.
-    pub(super) until_close: bool,
-}
-
-/// Why there is no response.
-pub(super) enum Trouble {
-    /// The client left.
-    Gone,
-    /// Something went wrong that the client is told of.
-    Failed(Rc<Failure>),
-}
 
 /// How an attempt ended without a response.
 enum Failed {
@@ -491,17 +453,5 @@ impl Attempt<'_> {
             client_stays,
             until_close: sent == Sent::UntilClose,
         }
-    }
-}
-
-impl From<Failure> for Trouble {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure.into())
-    }
-}
-
-impl From<Rc<Failure>> for Trouble {
-    fn from(failure: Rc<Failure>) -> Self {
-        Self::Failed(failure)
     }
 }

@@ -25,6 +25,7 @@ use crate::route;
 use crate::worker::{Desk, InFlight};
 
 mod ask;
+mod asked;
 mod copied;
 mod downward;
 pub(super) mod heads;
@@ -34,7 +35,7 @@ mod tunnel;
 mod upward;
 
 pub(super) use ask::CONTINUE;
-use ask::{Asked, Trouble};
+use asked::{Asked, Trouble};
 use copied::Copied;
 use heads::Sent;
 use order::{Order, Outgoing, Taken, Traits};

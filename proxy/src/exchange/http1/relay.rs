@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use serin_stats::snapshot::Outcome;
 
 use super::Next;
-use super::ask::Answered;
+use super::asked::Answered;
 use super::downward::{Awaits, Broken, Downward};
 use super::upward::{Stopped, Upward};
 use crate::connection::{Client, Ended};
