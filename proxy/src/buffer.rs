@@ -8,6 +8,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use crate::socket::Stream;
@@ -68,6 +69,14 @@ impl Buffer {
             self.bytes.clear();
             self.start = 0;
         }
+    }
+
+    /// What was read and not yet used, without copying it.
+    pub(crate) fn take(&mut self) -> Bytes {
+        let start = std::mem::take(&mut self.start);
+        let mut bytes = Bytes::from(std::mem::take(&mut self.bytes));
+        bytes.advance(start.min(bytes.len()));
+        bytes
     }
 
     /// Gives the memory back when nothing is held.
@@ -174,5 +183,14 @@ mod tests {
         buffer.release(&buffers);
         assert_eq!(buffers.free.borrow().len(), 1);
         assert_eq!(buffers.take().capacity(), SIZE);
+        sender.write_all(b"0123456789").await.unwrap();
+        while buffer.unused().len() < 10 {
+            poll_fn(|cx| buffer.poll_fill(cx, &mut source, &buffers))
+                .await
+                .unwrap();
+        }
+        buffer.consume(4);
+        assert_eq!(buffer.take(), "456789");
+        assert!(buffer.is_empty());
     }
 }

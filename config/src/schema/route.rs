@@ -170,7 +170,9 @@ fn retried() -> Value {
             (
                 "budget",
                 with_default(
-                    percent("The share of the route's requests that may be asked again."),
+                    percent(
+                        "The share of the route's requests that may be asked again. Another endpoint in place of one that can't be connected is not counted.",
+                    ),
                     "10%",
                 ),
             ),

@@ -191,12 +191,13 @@ impl Exchange<'_> {
             let mut lease = match question.lease(booking, fresh, &self.desk.buffers).await {
                 Ok(lease) => lease,
                 Err(failure) => {
+                    // Who failed is asked again only when there is nobody else.
+                    let failed = asked.shun();
+                    let elsewhere = failed.leaves_others();
                     if retry::is_of_connecting(&failure)
-                        && budgets.allow(policy, Why::Connect, made, true)
+                        && budgets.allow(policy, Why::Connect { elsewhere }, made, true)
                     {
                         made += 1;
-                        // Who failed is asked again only when there is nobody else.
-                        let failed = asked.shun();
                         booking = self
                             .book(question.entry, question.arm, question.key)
                             .await?;

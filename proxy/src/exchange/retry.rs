@@ -15,7 +15,11 @@ use crate::error::{Blame, Failure};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     /// No connection was to be had: nothing was sent.
-    Connect,
+    Connect {
+        /// There are other endpoints. One that can't be connected costs no client anything then, and asking another
+        /// is no second request for anybody: it is not a matter of the budget.
+        elsewhere: bool,
+    },
     /// The connection broke without a byte of a response.
     Reset,
     /// The response's status.
@@ -67,11 +71,12 @@ impl Budgets {
         harmless: bool,
     ) -> bool {
         let listed = match why {
-            Why::Connect => retries.connect,
+            Why::Connect { .. } => retries.connect,
             Why::Reset => retries.reset && harmless,
             Why::Status(status) => retries.statuses.contains(&status) && harmless,
         };
-        listed && made < retries.attempts && self.spend(index)
+        let is_free = matches!(why, Why::Connect { elsewhere: true });
+        listed && made < retries.attempts && (is_free || self.spend(index))
     }
 }
 
@@ -99,6 +104,8 @@ pub(crate) const fn is_of_connecting(failure: &Failure) -> bool {
 mod tests {
     use super::*;
 
+    const ALONE: Why = Why::Connect { elsewhere: false };
+
     const RETRIES: Retries = Retries {
         attempts: 1,
         connect: true,
@@ -113,12 +120,30 @@ mod tests {
         let mut retried = 0;
         for _ in 0..1000 {
             budgets.earn(3, &RETRIES);
-            retried += u32::from(budgets.allow((3, &RETRIES), Why::Connect, 0, false));
+            retried += u32::from(budgets.allow((3, &RETRIES), ALONE, 0, false));
         }
         assert!((100..=103).contains(&retried), "{retried}");
         // Another route has its own.
         budgets.earn(0, &RETRIES);
-        assert!(budgets.allow((0, &RETRIES), Why::Connect, 0, false));
+        assert!(budgets.allow((0, &RETRIES), ALONE, 0, false));
+    }
+
+    #[test]
+    fn another_endpoint_is_no_matter_of_the_budget() {
+        let budgets = Budgets::default();
+        budgets.earn(0, &RETRIES);
+        let elsewhere = Why::Connect { elsewhere: true };
+        for _ in 0..100 {
+            assert!(budgets.allow((0, &RETRIES), elsewhere, 0, true));
+            assert!(
+                !budgets.allow((0, &RETRIES), elsewhere, 1, true),
+                "attempts are"
+            );
+        }
+        assert!(
+            budgets.allow((0, &RETRIES), ALONE, 0, true),
+            "nothing was spent"
+        );
     }
 
     #[test]
@@ -128,7 +153,7 @@ mod tests {
             budgets.earn(0, retries);
             budgets.allow((0, retries), why, made, harmless)
         };
-        assert!(!check(&RETRIES, Why::Connect, 1, true), "no more attempts");
+        assert!(!check(&RETRIES, ALONE, 1, true), "no more attempts");
         assert!(!check(&RETRIES, Why::Reset, 0, true), "not listed");
         let all = Retries {
             reset: true,

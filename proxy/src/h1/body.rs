@@ -147,6 +147,14 @@ impl Body {
         }
     }
 
+    /// Whether the next so many bytes are content, and nothing else, if they are the body's.
+    pub(crate) const fn is_content(&self, bytes: usize) -> bool {
+        match self.rest {
+            Rest::Length(_) | Rest::UntilClose => true,
+            Rest::Chunked { chunk, .. } => matches!(chunk, Chunk::Data(left) if left >= bytes as u64),
+        }
+    }
+
     /// Whether the end of the connection is the end of the body.
     pub(crate) const fn ends_with_connection(&self) -> bool {
         matches!(self.rest, Rest::UntilClose)

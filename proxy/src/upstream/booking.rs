@@ -38,6 +38,13 @@ impl Whom {
 /// A member that was asked and failed: as long as this is held, others are rather chosen.
 pub(crate) struct Shunned(Rc<Upstream>);
 
+impl Shunned {
+    /// Whether there are others.
+    pub(crate) fn leaves_others(&self) -> bool {
+        self.0.has_others()
+    }
+}
+
 impl Drop for Shunned {
     fn drop(&mut self) {
         self.0.member().shun(false);

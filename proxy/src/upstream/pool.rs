@@ -75,6 +75,11 @@ impl Upstream {
         Arc::ptr_eq(&self.reach.cluster, cluster)
     }
 
+    /// Whether its backend has other members.
+    pub(super) fn has_others(&self) -> bool {
+        self.reach.cluster.with_members(|members| members.len() > 1)
+    }
+
     pub(super) fn member(&self) -> &Member {
         &self.reach.member
     }

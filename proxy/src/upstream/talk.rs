@@ -27,6 +27,8 @@ use crate::h1::head::{self, Framing, LARGEST_HEAD, Room};
 
 /// What is read of a request's body before what was read is written.
 const ENOUGH: usize = 32 * 1024;
+/// From this on a piece of a response is passed on in the memory it was read into.
+const LARGE: usize = 16 * 1024;
 
 /// One exchange on one connection: first asked for its head, then read as a body. Dropping it before its end
 /// closes the connection.
@@ -315,10 +317,24 @@ impl Shared {
 
     /// The content in what came.
     fn take_content(&mut self) -> Result<Option<Bytes>, BoxError> {
+        let held = self.answer.unused().len();
+        if held >= LARGE && self.body.is_content(held) {
+            let taken = self.body.relay(self.answer.unused())?.taken;
+            let mut piece = self.answer.take();
+            let surplus = piece.split_off(taken.min(held));
+            if !surplus.is_empty() {
+                // Nobody asked for it.
+                self.stays = false;
+            }
+            self.end_if_done();
+            return Ok((!piece.is_empty()).then_some(piece));
+        }
         let input = self.answer.unused();
         let mut content = Vec::with_capacity(input.len());
         let taken = self.body.content(input, &mut content)?;
         self.answer.consume(taken);
+        // Who waits for the client holds no memory.
+        self.answer.release(&self.buffers);
         self.end_if_done();
         Ok((!content.is_empty()).then(|| content.into()))
     }

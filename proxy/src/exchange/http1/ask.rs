@@ -94,8 +94,9 @@ async fn ask_arm(
             Some(Ok(line)) => line,
             None => return Err(Trouble::Gone),
             Some(Err(failure)) => {
+                let elsewhere = shunned.as_ref().is_some_and(Shunned::leaves_others);
                 if retry::is_of_connecting(&failure)
-                    && budgets.allow(policy(ticket), Why::Connect, made, true)
+                    && budgets.allow(policy(ticket), Why::Connect { elsewhere }, made, true)
                 {
                     made += 1;
                     continue;
