@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -18,7 +19,7 @@ use super::http1::order::{Traits, method};
 use super::http1::{CONTINUE, Next, patience, refuse};
 use super::pipe::{ClientBody, PipeWriter, pipe};
 use crate::buffer::poll_write_all;
-use crate::connection::Client;
+use crate::connection::{Client, Ended};
 use crate::error::Failure;
 use crate::h1::body::{self, Body};
 use crate::h1::field::Known;
@@ -104,7 +105,7 @@ pub(super) async fn serve(
             ready!(client.poll_gone(cx));
             return Poll::Ready(None);
         }
-        Poll::Pending
+        feed.poll_left(cx, client).map(|()| None)
     });
     let _ = limits;
     match asked.await {
@@ -132,6 +133,19 @@ struct Feed {
 }
 
 impl Feed {
+    /// Ready when the client has left while nothing of it is taken.
+    fn poll_left(&self, cx: &mut Context<'_>, client: &mut Client) -> Poll<()> {
+        // Who waits too long for whom is watched where the body is taken.
+        const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+        if self.writer.is_none() {
+            return Poll::Pending;
+        }
+        match ready!(client.poll_late(cx, Instant::now() + NEVER, true)) {
+            Ended::Gone => Poll::Ready(()),
+            Ended::Late => Poll::Pending,
+        }
+    }
+
     /// Ready when there is nothing more to do.
     fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<()> {
         while let Some(writer) = &self.writer {
@@ -264,7 +278,7 @@ impl Relaying {
             ready!(client.poll_gone(cx));
             return Poll::Ready(Err(()));
         }
-        Poll::Pending
+        feed.poll_left(cx, client).map(Err)
     }
 
     fn put(&mut self, data: &Bytes) {

@@ -81,7 +81,14 @@ enum Chunk {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quote {
+    /// In blanks after the size, before the first extension.
+    Before,
+    /// After a delimiter: something may follow, blanks too.
+    Due,
+    /// In a token, or after a string.
     Outside,
+    /// In blanks after that: only a delimiter may follow.
+    After,
     Inside,
     Escaped,
 }
@@ -151,7 +158,9 @@ impl Body {
     pub(crate) const fn is_content(&self, bytes: usize) -> bool {
         match self.rest {
             Rest::Length(_) | Rest::UntilClose => true,
-            Rest::Chunked { chunk, .. } => matches!(chunk, Chunk::Data(left) if left >= bytes as u64),
+            Rest::Chunked { chunk, .. } => {
+                matches!(chunk, Chunk::Data(left) if left >= bytes as u64)
+            }
         }
     }
 
@@ -314,8 +323,9 @@ fn framing_byte(state: Chunk, byte: u8) -> Result<Chunk, BodyError> {
             Ok(Chunk::Size(value << 4 | u64::from(digit), digits + 1))
         }
         (Chunk::Size(_, 0), _) => Err(BodyError::Malformed("no size")),
-        (Chunk::Size(value, _), b';') => Ok(Chunk::Extension(value, Quote::Outside)),
-        (Chunk::Size(value, _) | Chunk::Extension(value, Quote::Outside), b'\r') => {
+        (Chunk::Size(value, _), b';') => Ok(Chunk::Extension(value, Quote::Due)),
+        (Chunk::Size(value, _), b' ' | b'\t') => Ok(Chunk::Extension(value, Quote::Before)),
+        (Chunk::Size(value, _) | Chunk::Extension(value, Quote::Outside | Quote::Due), b'\r') => {
             Ok(Chunk::SizeLf(value))
         }
         (Chunk::Extension(value, quote), _) => extension_byte(value, quote, byte),
@@ -327,14 +337,18 @@ fn framing_byte(state: Chunk, byte: u8) -> Result<Chunk, BodyError> {
     }
 }
 
-/// RFC 9112, section 7.1.1, with nothing but tokens and quoted strings: no blanks, which some readers take for
-/// an end.
+/// RFC 9112, section 7.1.1: tokens and quoted strings, and blanks where recipients must bear them: around the
+/// delimiters, and nowhere else.
 fn extension_byte(value: u64, quote: Quote, byte: u8) -> Result<Chunk, BodyError> {
     let printable = byte == b'\t' || byte == b' ' || byte.is_ascii_graphic() || byte >= 0x80;
     let next = match (quote, byte) {
-        (Quote::Outside, b'"') => Quote::Inside,
-        (Quote::Outside, b';' | b'=') => Quote::Outside,
-        (Quote::Outside, _) if is_token_byte(byte) => Quote::Outside,
+        (Quote::Outside | Quote::Due, b'"') => Quote::Inside,
+        (Quote::Before, b';') | (Quote::Outside | Quote::Due | Quote::After, b';' | b'=') => {
+            Quote::Due
+        }
+        (Quote::Before | Quote::Due | Quote::After, b' ' | b'\t') => quote,
+        (Quote::Outside, b' ' | b'\t') => Quote::After,
+        (Quote::Outside | Quote::Due, _) if is_token_byte(byte) => Quote::Outside,
         (Quote::Inside, b'"') => Quote::Outside,
         (Quote::Inside, b'\\') => Quote::Escaped,
         (Quote::Inside | Quote::Escaped, _) if printable => Quote::Inside,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use serin_config::model::Concurrency;
+use serin_config::model::{Concurrency, Protocol};
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
@@ -52,6 +52,31 @@ async fn a_stalled_upload_is_given_up_when_its_client_leaves() {
         let ended = within("the end", upstream.read_to_end(&mut rest)).await;
         assert!(ended.is_err(), "{} bytes, and a clean end", rest.len());
     }
+}
+
+/// The upstream speaks HTTP/2 and opens no window: it is silent from the start.
+#[tokio::test]
+async fn a_stalled_upload_over_http2_is_given_up_too() {
+    let (hand, mut handed) = mpsc::unbounded_channel();
+    let server = raw_upstream(move |stream| {
+        let hand = hand.clone();
+        async move { hand.send(stream).unwrap() }
+    });
+    let mut silent = rollout(server.await, refusing().await);
+    silent.baseline.protocol = Protocol::Http2;
+    let proxy = Proxy::start(config(vec![silent]), 0.0);
+    let mut stream = proxy.connect().await;
+    let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    let _held = within("the request", handed.recv()).await.unwrap();
+    let body = vec![b'x'; 999_999];
+    let _ = timeout(Duration::from_millis(200), stream.write_all(&body)).await;
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(stream);
+    let counts = proxy.counts(1).await;
+    assert_eq!(counts.of(Arm::Baseline, Outcome::Aborted), 1);
 }
 
 #[tokio::test]

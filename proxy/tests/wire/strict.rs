@@ -296,6 +296,7 @@ async fn malformed_chunks_are_refused() {
         "fffffffffffffffff\r\n",
         "5;a\nb\r\nhello\r\n0\r\n\r\n",
         "5;a b\r\nhello\r\n0\r\n\r\n",
+        "5;a \r\nhello\r\n0\r\n\r\n",
         "5;a=\"\0\"\r\nhello\r\n0\r\n\r\n",
     ] {
         refused(400, &[&format!("{head}{body}")]).await;

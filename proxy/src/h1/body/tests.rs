@@ -20,7 +20,7 @@ fn run(input: &[u8], piece: usize, limit: u64) -> Result<(usize, Vec<u8>, bool),
 
 #[test]
 fn chunked_bodies_end_where_they_end() {
-    let cases: [(&[u8], usize, &[u8]); 8] = [
+    let cases: [(&[u8], usize, &[u8]); 9] = [
         (b"0\r\n\r\n", 5, b"0\r\n\r\n"),
         (
             b"5\r\nhello\r\n0\r\n\r\nGET /",
@@ -44,6 +44,11 @@ fn chunked_bodies_end_where_they_end() {
             b"0\r\nx: y\r\n\r\n",
         ),
         (b"0\r\nx-serin-arm: canary\r\n\r\n", 26, b"0\r\n\r\n"),
+        (
+            b"5 ; a = b ;c\r\nhello\r\n0\t;x\r\n\r\n",
+            29,
+            b"5 ; a = b ;c\r\nhello\r\n0\t;x\r\n\r\n",
+        ),
         (b"fF\r\n", 4, b"fF\r\n"),
     ];
     for (input, length, expected) in cases {
@@ -59,7 +64,7 @@ fn chunked_bodies_end_where_they_end() {
 
 #[test]
 fn broken_chunks_are_refused_however_they_arrive() {
-    let cases: [&[u8]; 20] = [
+    let cases: [&[u8]; 25] = [
         b"\r\n",
         b"g\r\n",
         b"0x5\r\nhello\r\n",
@@ -73,6 +78,11 @@ fn broken_chunks_are_refused_however_they_arrive() {
         b"1000000000000000\r\n",
         b"5;a\nb\r\nhello\r\n",
         b"5;a b\r\nhello\r\n",
+        b"5 \r\nhello\r\n",
+        b"5 a\r\nhello\r\n",
+        b"5 =a\r\nhello\r\n",
+        b"5;a \r\nhello\r\n",
+        b"5;a= \n\r\nhello\r\n",
         b"5;\"a\r\nhello\r\n",
         b"5;a=\"\x00\"\r\n",
         b"0\r\nContent-Length: 5\r\n\r\n",
