@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serin_config::model::{Concurrency, Protocol};
 use serin_stats::snapshot::{Arm, Outcome};
@@ -51,6 +52,30 @@ async fn a_stalled_upload_is_given_up_when_its_client_leaves() {
         let mut rest = Vec::new();
         let ended = within("the end", upstream.read_to_end(&mut rest)).await;
         assert!(ended.is_err(), "{} bytes, and a clean end", rest.len());
+    }
+}
+
+/// While a connection is opened it is watched whether the client leaves, and so its body may be read then.
+#[tokio::test]
+async fn a_body_that_comes_while_the_upstream_is_connected_is_passed_on() {
+    let echo = upstream(async |request: Request<Incoming>| {
+        let body = request.into_body().collect().await.unwrap().to_bytes();
+        Response::new(full(body.len().to_string()))
+    });
+    let proxy = Proxy::of(rollout(echo.await, refusing().await));
+    // More than is read at once, whatever of it is the head.
+    for length in [32 * 1024, 40_000, 100_000] {
+        let mut stream = proxy.connect().await;
+        let mut words = format!(
+            "POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        )
+        .into_bytes();
+        words.resize(words.len() + length, b'x');
+        stream.write_all(&words).await.unwrap();
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        within("the answer", read).await.unwrap();
+        assert!(answer.ends_with(&format!("\r\n\r\n{length}")), "{answer}");
     }
 }
 

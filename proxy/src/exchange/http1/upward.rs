@@ -155,11 +155,9 @@ impl Upward {
                 self.awaits_client = true;
                 self.still_since = Instant::now();
             }
-            match ready!(client.poll_fill(cx)) {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => {
-                    return Poll::Ready(Err(Stopped::Client(Failure::BodyBroken)));
-                }
+            // Some may have come already, while it was watched whether the client leaves.
+            if client.input.is_empty() && !matches!(ready!(client.poll_fill(cx)), Ok(1..)) {
+                return Poll::Ready(Err(Stopped::Client(Failure::BodyBroken)));
             }
             self.awaits_client = false;
             self.still_since = Instant::now();
