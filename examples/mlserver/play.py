@@ -1,4 +1,4 @@
-"""Plays the scenarios one after the other and prints a table; exit code 0 only when each went as expected."""
+"""Plays the scenarios, one after the other or a few at once, and prints a table; exit code 0 only when each went as expected."""
 
 import argparse
 import asyncio
@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ async def _play(theatre: Theatre, scenario: Scenario) -> Row:
     return row
 
 
-def _table(rows: list[Row]) -> str:
+def _table(rows: Sequence[Row]) -> str:
     lines = [("scenario", "result", "seconds", "requests", "failed", "what happened")]
     for row in rows:
         counts, happened = ("", ""), row.outcome
@@ -74,7 +75,13 @@ async def _main(arguments: argparse.Namespace) -> bool:
     shutil.rmtree(arguments.folder, ignore_errors=True)
     theatre = Theatre(arguments.serin.resolve(), arguments.folder.resolve(), arguments.folder.resolve() / "trained")
     await asyncio.to_thread(train, theatre.trained)
-    rows = [await _play(theatre, scenario) for scenario in wanted]
+    turns = asyncio.Semaphore(arguments.at_once)
+
+    async def take_turn(scenario: Scenario) -> Row:
+        async with turns:
+            return await _play(theatre, scenario)
+
+    rows = await asyncio.gather(*(take_turn(scenario) for scenario in wanted))
     good = all(row.good for row in rows)
     print(f"\n{_table(rows)}\n")
     if not good:
@@ -88,6 +95,7 @@ def main() -> int:
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"default: all of {', '.join(names)}")
     parser.add_argument("--serin", type=Path, required=True, help="the binary")
     parser.add_argument("--folder", type=Path, required=True, help="made anew: configurations, logs, journals")
+    parser.add_argument("--at-once", type=int, default=1, choices=range(1, 8), help="how many (default: 1)", metavar="N")
     arguments = parser.parse_args()
     for name in arguments.scenarios:
         if name not in names:
