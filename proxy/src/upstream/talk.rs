@@ -65,6 +65,8 @@ struct Up {
     sent: usize,
     upload: Upload,
     coding: Coding,
+    /// It says that it has no body, which is believed when it has ended.
+    is_empty: bool,
     /// All of it was taken.
     has_ended: bool,
     /// Nothing more goes up: all of it did, or the upstream takes no more.
@@ -176,6 +178,7 @@ impl Shared {
             out,
             upload,
             coding,
+            is_empty: coding == Coding::Length(0),
             is_over: false,
             ..Up::nothing()
         };
@@ -380,6 +383,7 @@ impl Up {
             sent: 0,
             upload: Upload::empty(),
             coding: Coding::Chunked,
+            is_empty: false,
             has_ended: false,
             is_over: true,
             is_stopped: false,
@@ -394,6 +398,9 @@ impl Up {
     ) -> Poll<Result<(), BoxError>> {
         while !self.is_over {
             let is_starved = self.gather(cx)?;
+            if is_starved && self.is_empty {
+                return Poll::Pending;
+            }
             let written = poll_write_all(cx, &mut line.stream, &self.out, &mut self.sent);
             // It may have said why it takes no more.
             self.is_stopped = ready!(written).is_err();
