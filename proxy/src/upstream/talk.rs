@@ -10,12 +10,13 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::line::Line;
 use super::wording::{self, Coding};
@@ -27,6 +28,8 @@ use crate::h1::head::{self, Framing, LARGEST_HEAD, Room};
 
 /// What is read of a request's body before what was read is written.
 const ENOUGH: usize = 32 * 1024;
+/// How long the rest of a request may take that was answered before its end.
+const MOMENT: Duration = Duration::from_secs(10);
 /// From this on a piece of a response is passed on in the memory it was read into.
 const LARGE: usize = 16 * 1024;
 
@@ -53,6 +56,8 @@ struct Shared {
     trailers: Option<HeaderMap>,
     /// The upstream keeps its connection open.
     stays: bool,
+    /// It refused the request: who does that in the middle of it rarely waits for its rest.
+    refused: bool,
     /// Why the rest of the request can't go up.
     broken: Option<BoxError>,
     /// Who reads the response, while the rest of the request is on its way.
@@ -95,6 +100,7 @@ impl Talk {
                 first: None,
                 trailers: None,
                 stays: false,
+                refused: false,
                 broken: None,
                 reader: None,
             })),
@@ -260,6 +266,7 @@ impl Shared {
                     self.body = Body::unlimited(head.framing);
                     // Python's model servers close the connection a moment after a 500, see `upstream::lease`.
                     self.stays = head.keep_alive && status != 500;
+                    self.refused = status >= 400;
                     Some(wording::response(&head).ok_or(Silence::broken("the head is malformed"))?)
                 }
             };
@@ -355,11 +362,23 @@ impl Shared {
         self.trailers = body::trailers(&self.body.take_trailer());
         let is_clean =
             self.stays && self.up.is_over && !self.up.is_stopped && self.answer.is_empty();
-        if let Some(line) = self.line.take()
-            && is_clean
-        {
-            line.keep(Instant::now());
+        match self.line.take() {
+            Some(line) if is_clean => line.keep(Instant::now()),
+            Some(line) if !self.up.is_over && !self.refused => self.finish_upload(line),
+            Some(_) | None => {}
         }
+    }
+}
+
+impl Shared {
+    /// An upstream that answers first may read on for a while, and a copy of the request wants to be whole.
+    fn finish_upload(&mut self, line: Line) {
+        let (mut up, mut line) = (std::mem::replace(&mut self.up, Up::nothing()), line);
+        let buffers = Rc::clone(&self.buffers);
+        tokio::task::spawn_local(timeout(MOMENT, async move {
+            // How that ends is not told to anybody: the answer was.
+            let _ = poll_fn(|cx| up.poll(cx, &mut line, &buffers)).await;
+        }));
     }
 }
 

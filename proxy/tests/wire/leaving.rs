@@ -62,7 +62,7 @@ async fn a_body_that_comes_while_the_upstream_is_connected_is_passed_on() {
         let body = request.into_body().collect().await.unwrap().to_bytes();
         Response::new(full(body.len().to_string()))
     });
-    let proxy = Proxy::of(rollout(echo.await, refusing().await));
+    let proxy = Proxy::start(config(vec![rollout(echo.await, refusing().await)]), 0.0);
     // More than is read at once, whatever of it is the head.
     for length in [32 * 1024, 40_000, 100_000] {
         let mut stream = proxy.connect().await;
