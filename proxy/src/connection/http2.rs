@@ -57,7 +57,8 @@ pub(super) async fn serve(desk: Rc<Desk>, peer: Peer, stream: Stream, start: Byt
         let outstanding = Rc::clone(&outstanding);
         service_fn(move |request: Request<Incoming>| {
             let in_flight = InFlight::noted(&desk, &activity);
-            let response = exchange::serve(Rc::clone(&desk), peer, in_flight, request);
+            // Boxed where it is made: the codec hands it from place to place, and it is large.
+            let response = Box::pin(exchange::serve(Rc::clone(&desk), peer, in_flight, request));
             let outstanding = Rc::clone(&outstanding);
             async move { Ok::<_, Infallible>(response.await.map(|body| outstanding.hold(body))) }
         })

@@ -27,6 +27,10 @@ const HOP_BY_HOP: [HeaderName; 10] = [
 
 /// Removes what concerns one connection only.
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Few messages have any, and a look at all names costs less than one for each of these.
+    if !headers.keys().any(ends_here) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(CONNECTION)
@@ -42,6 +46,19 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
+}
+
+/// Whether a field is one of [`HOP_BY_HOP`].
+fn ends_here(name: &HeaderName) -> bool {
+    matches!(
+        field::known(name.as_str()),
+        Known::Connection
+            | Known::Expect
+            | Known::HopByHop
+            | Known::Te
+            | Known::TransferEncoding
+            | Known::Upgrade
+    )
 }
 
 /// Removes every `x-serin-…`: those are ours to set.
@@ -115,6 +132,13 @@ mod tests {
         assert!(takes_trailers(&headers));
         strip_hop_by_hop(&mut headers);
         assert_eq!(names(&headers), ["accept"]);
+    }
+
+    #[test]
+    fn each_that_ends_here_is_known_to() {
+        for name in &HOP_BY_HOP {
+            assert!(ends_here(name), "{name}");
+        }
     }
 
     #[test]

@@ -47,32 +47,30 @@ pub(crate) enum Known {
 
 /// Classifies a field name: by length and first letter first, since nearly every name is of the last kind.
 pub(crate) fn known(name: &str) -> Known {
-    let first = name.as_bytes().first().map(u8::to_ascii_lowercase);
-    let is = |other: &str| {
-        first == other.as_bytes().first().copied() && name.eq_ignore_ascii_case(other)
-    };
-    let known = match name.len() {
-        2 if is("te") => Known::Te,
-        3 if is("via") => Known::Via,
-        4 if is("host") => Known::Host,
-        4 if is("date") => Known::Date,
-        6 if is("expect") => Known::Expect,
-        7 if is("upgrade") => Known::Upgrade,
-        10 if is("connection") => Known::Connection,
-        10 if is("keep-alive") => Known::HopByHop,
-        10 if is("tracestate") => Known::Tracestate,
-        11 if is("traceparent") => Known::Traceparent,
-        12 if is("content-type") => Known::ContentType,
-        14 if is("content-length") => Known::ContentLength,
-        14 if is("http2-settings") => Known::HopByHop,
-        15 if is("x-forwarded-for") => Known::ForwardedFor,
-        16 if is("proxy-connection") => Known::HopByHop,
-        16 if is("x-forwarded-host") => Known::ForwardedHost,
-        17 if is("transfer-encoding") => Known::TransferEncoding,
-        17 if is("x-forwarded-proto") => Known::ForwardedProto,
-        18 if is("proxy-authenticate") => Known::HopByHop,
-        19 if is("proxy-authorization") => Known::HopByHop,
-        19 if is("x-serin-routing-key") => Known::RoutingKey,
+    let first = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
+    let known = match (name.len(), first) {
+        (2, b't') if is("te") => Known::Te,
+        (3, b'v') if is("via") => Known::Via,
+        (4, b'h') if is("host") => Known::Host,
+        (4, b'd') if is("date") => Known::Date,
+        (6, b'e') if is("expect") => Known::Expect,
+        (7, b'u') if is("upgrade") => Known::Upgrade,
+        (10, b'c') if is("connection") => Known::Connection,
+        (10, b'k') if is("keep-alive") => Known::HopByHop,
+        (10, b't') if is("tracestate") => Known::Tracestate,
+        (11, b't') if is("traceparent") => Known::Traceparent,
+        (12, b'c') if is("content-type") => Known::ContentType,
+        (14, b'c') if is("content-length") => Known::ContentLength,
+        (14, b'h') if is("http2-settings") => Known::HopByHop,
+        (15, b'x') if is("x-forwarded-for") => Known::ForwardedFor,
+        (16, b'p') if is("proxy-connection") => Known::HopByHop,
+        (16, b'x') if is("x-forwarded-host") => Known::ForwardedHost,
+        (17, b't') if is("transfer-encoding") => Known::TransferEncoding,
+        (17, b'x') if is("x-forwarded-proto") => Known::ForwardedProto,
+        (18, b'p') if is("proxy-authenticate") => Known::HopByHop,
+        (19, b'p') if is("proxy-authorization") => Known::HopByHop,
+        (19, b'x') if is("x-serin-routing-key") => Known::RoutingKey,
         _ => Known::Other,
     };
     match (known, name.as_bytes()) {
