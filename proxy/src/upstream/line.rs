@@ -15,6 +15,10 @@ use crate::socket::Stream;
 /// How old the event loop's knowledge of an idle connection may be.
 const FRESH: Duration = Duration::from_millis(5);
 
+/// How long a connection may have lain and be used again. Python's model servers (uvicorn: MLServer, vLLM, KServe) close
+/// theirs after five seconds; who sends at that moment gets nothing, and a POST can't be sent again.
+const STALE: Duration = Duration::from_secs(4);
+
 /// One exchange's connection. Dropping it closes it.
 pub(crate) struct Line {
     booking: Booking,
@@ -102,8 +106,8 @@ impl Resting {
     fn take(&self, now: Instant) -> Option<Stream> {
         let mut resting = self.0.borrow_mut();
         while let Some(mut last) = resting.pop() {
-            let is_fresh = now.saturating_duration_since(last.since) < FRESH;
-            if last.stream.is_quiet(!is_fresh) {
+            let rested = now.saturating_duration_since(last.since);
+            if rested < STALE && last.stream.is_quiet(rested >= FRESH) {
                 return Some(last.stream);
             }
         }
