@@ -33,7 +33,7 @@ pub enum Balance {
 pub struct Pool {
     /// Idle ones that each worker keeps.
     pub max_idle: usize,
-    /// They are closed after this.
+    /// They are not used again after this, and closed.
     pub idle_timeout: Duration,
 }
 
@@ -89,7 +89,8 @@ impl Handling {
         balance: Balance::LeastLoaded,
         pool: Pool {
             max_idle: 512,
-            idle_timeout: Duration::from_secs(60),
+            // Python's model servers (uvicorn: MLServer, vLLM, KServe) close theirs after five seconds.
+            idle_timeout: Duration::from_secs(4),
         },
         health_check: None,
         ejection: Some(Ejection {

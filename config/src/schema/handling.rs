@@ -35,7 +35,7 @@ pub(super) fn pool() -> Value {
             (
                 "idle_timeout",
                 with_default(
-                    duration("Closed after this."),
+                    duration("Not used again after this: less than the server's own keep-alive."),
                     format_duration(default.idle_timeout),
                 ),
             ),

@@ -15,10 +15,6 @@ use crate::socket::Stream;
 /// How old the event loop's knowledge of an idle connection may be.
 const FRESH: Duration = Duration::from_millis(5);
 
-/// How long a connection may have lain and be used again. Python's model servers (uvicorn: MLServer, vLLM, KServe) close
-/// theirs after five seconds; who sends at that moment gets nothing, and a POST can't be sent again.
-const STALE: Duration = Duration::from_secs(4);
-
 /// One exchange's connection. Dropping it closes it.
 pub(crate) struct Line {
     booking: Booking,
@@ -71,7 +67,9 @@ impl Line {
 impl Booking {
     /// An idle connection, if there is one.
     pub(crate) fn idle_line(self, now: Instant) -> Result<Line, Self> {
-        match self.upstream().resting().take(now) {
+        let upstream = self.upstream();
+        let limit = upstream.limits().idle_timeout;
+        match upstream.resting().take(now, limit) {
             Some(stream) => Ok(Line {
                 booking: self,
                 stream,
@@ -103,11 +101,13 @@ impl Resting {
         }
     }
 
-    fn take(&self, now: Instant) -> Option<Stream> {
+    /// One that has rested for less than `limit`. The others may be closed by their server at this very moment, and who
+    /// sends then gets nothing: a POST can't be sent again.
+    fn take(&self, now: Instant, limit: Duration) -> Option<Stream> {
         let mut resting = self.0.borrow_mut();
         while let Some(mut last) = resting.pop() {
             let rested = now.saturating_duration_since(last.since);
-            if rested < STALE && last.stream.is_quiet(rested >= FRESH) {
+            if rested < limit && last.stream.is_quiet(rested >= FRESH) {
                 return Some(last.stream);
             }
         }
