@@ -45,46 +45,99 @@ pub(crate) enum Known {
     Other,
 }
 
-/// Classifies a field name: by length and first letter first, since nearly every name is of the last kind.
+/// Classifies a field name, which is a token.
 pub(crate) fn known(name: &str) -> Known {
-    let first = name.as_bytes().first().map_or(0, u8::to_ascii_lowercase);
-    let is = |other: &str| name.eq_ignore_ascii_case(other);
-    let known = match (name.len(), first) {
-        (2, b't') if is("te") => Known::Te,
-        (3, b'v') if is("via") => Known::Via,
-        (4, b'h') if is("host") => Known::Host,
-        (4, b'd') if is("date") => Known::Date,
-        (6, b'e') if is("expect") => Known::Expect,
-        (7, b'u') if is("upgrade") => Known::Upgrade,
-        (10, b'c') if is("connection") => Known::Connection,
-        (10, b'k') if is("keep-alive") => Known::HopByHop,
-        (10, b't') if is("tracestate") => Known::Tracestate,
-        (11, b't') if is("traceparent") => Known::Traceparent,
-        (12, b'c') if is("content-type") => Known::ContentType,
-        (14, b'c') if is("content-length") => Known::ContentLength,
-        (14, b'h') if is("http2-settings") => Known::HopByHop,
-        (15, b'x') if is("x-forwarded-for") => Known::ForwardedFor,
-        (16, b'p') if is("proxy-connection") => Known::HopByHop,
-        (16, b'x') if is("x-forwarded-host") => Known::ForwardedHost,
-        (17, b't') if is("transfer-encoding") => Known::TransferEncoding,
-        (17, b'x') if is("x-forwarded-proto") => Known::ForwardedProto,
-        (18, b'p') if is("proxy-authenticate") => Known::HopByHop,
-        (19, b'p') if is("proxy-authorization") => Known::HopByHop,
-        (19, b'x') if is("x-serin-routing-key") => Known::RoutingKey,
+    let name = name.as_bytes();
+    let word = word(name);
+    match (name.len(), word) {
+        (2, TE) => Known::Te,
+        (3, VIA) => Known::Via,
+        (4, HOST) => Known::Host,
+        (4, DATE) => Known::Date,
+        (6, EXPECT) => Known::Expect,
+        (7, UPGRADE) => Known::Upgrade,
+        (10, CONNECTION) => Known::Connection,
+        (10, KEEP_ALIVE) => Known::HopByHop,
+        (10, TRACESTATE) => Known::Tracestate,
+        (11, TRACEPARENT) => Known::Traceparent,
+        (12, CONTENT_TYPE) => Known::ContentType,
+        (14, CONTENT_LENGTH) => Known::ContentLength,
+        (14, HTTP2_SETTINGS) => Known::HopByHop,
+        (15, X_FORWARDED_FOR) => Known::ForwardedFor,
+        (16, PROXY_CONNECTION) => Known::HopByHop,
+        (16, X_FORWARDED_HOST) => Known::ForwardedHost,
+        (17.., _) => known_long(name, word),
+        (8.., _) if begins_ours(word) => Known::Ours,
+        _ if has_underscore(word) => Known::Underscored,
         _ => Known::Other,
-    };
-    match (known, name.as_bytes()) {
-        (Known::Other, [b'x' | b'X', b'-', b's' | b'S', ..]) if is_ours(name) => Known::Ours,
-        (Known::Other, bytes) if bytes.contains(&b'_') => Known::Underscored,
-        (known, _) => known,
     }
 }
 
-/// Whether a name begins with `x-serin-`.
-pub(crate) fn is_ours(name: &str) -> bool {
-    const OURS: &[u8] = b"x-serin-";
-    let start = name.as_bytes().get(..OURS.len());
-    start.is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+/// The same for names that are longer than their word.
+fn known_long(name: &[u8], word: u128) -> Known {
+    let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+    match name.len() {
+        17 if is(b"transfer-encoding") => Known::TransferEncoding,
+        17 if is(b"x-forwarded-proto") => Known::ForwardedProto,
+        18 if is(b"proxy-authenticate") => Known::HopByHop,
+        19 if is(b"proxy-authorization") => Known::HopByHop,
+        19 if is(b"x-serin-routing-key") => Known::RoutingKey,
+        _ if begins_ours(word) => Known::Ours,
+        _ if name.contains(&b'_') => Known::Underscored,
+        _ => Known::Other,
+    }
+}
+
+const OURS: u128 = word(b"x-serin-");
+const TE: u128 = word(b"te");
+const VIA: u128 = word(b"via");
+const HOST: u128 = word(b"host");
+const DATE: u128 = word(b"date");
+const EXPECT: u128 = word(b"expect");
+const UPGRADE: u128 = word(b"upgrade");
+const CONNECTION: u128 = word(b"connection");
+const KEEP_ALIVE: u128 = word(b"keep-alive");
+const TRACESTATE: u128 = word(b"tracestate");
+const TRACEPARENT: u128 = word(b"traceparent");
+const CONTENT_TYPE: u128 = word(b"content-type");
+const CONTENT_LENGTH: u128 = word(b"content-length");
+const HTTP2_SETTINGS: u128 = word(b"http2-settings");
+const X_FORWARDED_FOR: u128 = word(b"x-forwarded-for");
+const PROXY_CONNECTION: u128 = word(b"proxy-connection");
+const X_FORWARDED_HOST: u128 = word(b"x-forwarded-host");
+
+/// A name's beginning and end as one number, in lower case: with the length, all of a name that has at most sixteen
+/// bytes. Of the bytes of a token only a letter becomes a letter, and only a hyphen a hyphen.
+const fn word(name: &[u8]) -> u128 {
+    let (first, last) = if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+    } else if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        (first as u64, last as u64)
+    } else if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let (first, last) = (u16::from_le_bytes(*first), u16::from_le_bytes(*last));
+        (first as u64, last as u64)
+    } else if let [only] = name {
+        (*only as u64, 0)
+    } else {
+        (0, 0)
+    };
+    const LOWER_CASE: u128 = u128::from_ne_bytes([0x20; 16]);
+    (first as u128 | (last as u128) << 64) | LOWER_CASE
+}
+
+/// Whether a name with this word begins with `x-serin-`.
+const fn begins_ours(word: u128) -> bool {
+    word as u64 == OURS as u64
+}
+
+/// Whether there is an underscore in a name with this word: which becomes the one byte 0x7f, as no other of a token.
+const fn has_underscore(word: u128) -> bool {
+    const LOWEST: u128 = u128::from_ne_bytes([1; 16]);
+    const HIGHEST: u128 = u128::from_ne_bytes([0x80; 16]);
+    // Zero where one stands, and the lowest byte that is zero is the lowest that borrows.
+    let others = word ^ u128::from_ne_bytes([0x7f; 16]);
+    others.wrapping_sub(LOWEST) & !others & HIGHEST != 0
 }
 
 /// What the `Connection` fields of one message say together.
@@ -172,10 +225,22 @@ const fn may_stand_in_authority(byte: u8) -> bool {
     )
 }
 
+/// The same by byte: names are looked at whole, at every request.
+const IN_AUTHORITY: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while let Some((entry, _)) = table.split_at_mut(byte).1.split_first_mut() {
+        *entry = may_stand_in_authority(byte as u8);
+        byte += 1;
+    }
+    table
+};
+
 /// A `host[:port]` as text: the characters of RFC 3986's `host` and no user information. Empty is allowed
 /// (RFC 9110 §7.2: a client without an authority sends an empty `Host`).
 pub(crate) fn authority(value: &[u8]) -> Option<&str> {
-    if !value.iter().all(|&byte| may_stand_in_authority(byte)) {
+    let may_stand = |&byte: &u8| IN_AUTHORITY.get(usize::from(byte)) == Some(&true);
+    if !value.iter().all(may_stand) {
         return None;
     }
     let text = std::str::from_utf8(value).ok()?;
@@ -252,6 +317,93 @@ pub(crate) fn in_trailer(name: &str) -> InTrailer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a name is, looked up one by one.
+    fn looked_up(name: &str) -> Known {
+        let lower = name.to_ascii_lowercase();
+        match lower.as_str() {
+            "te" => Known::Te,
+            "via" => Known::Via,
+            "host" => Known::Host,
+            "date" => Known::Date,
+            "expect" => Known::Expect,
+            "upgrade" => Known::Upgrade,
+            "connection" => Known::Connection,
+            "keep-alive" | "http2-settings" | "proxy-connection" => Known::HopByHop,
+            "proxy-authenticate" | "proxy-authorization" => Known::HopByHop,
+            "tracestate" => Known::Tracestate,
+            "traceparent" => Known::Traceparent,
+            "content-type" => Known::ContentType,
+            "content-length" => Known::ContentLength,
+            "x-forwarded-for" => Known::ForwardedFor,
+            "x-forwarded-host" => Known::ForwardedHost,
+            "x-forwarded-proto" => Known::ForwardedProto,
+            "transfer-encoding" => Known::TransferEncoding,
+            "x-serin-routing-key" => Known::RoutingKey,
+            ours if ours.starts_with("x-serin-") => Known::Ours,
+            other if other.contains('_') => Known::Underscored,
+            _ => Known::Other,
+        }
+    }
+
+    const NAMES: [&str; 30] = [
+        "te",
+        "via",
+        "host",
+        "date",
+        "expect",
+        "upgrade",
+        "connection",
+        "keep-alive",
+        "tracestate",
+        "traceparent",
+        "content-type",
+        "content-length",
+        "http2-settings",
+        "x-forwarded-for",
+        "proxy-connection",
+        "x-forwarded-host",
+        "transfer-encoding",
+        "x-forwarded-proto",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "x-serin-routing-key",
+        "x-serin-",
+        "x-serin-arm",
+        "x-serin-anything-else",
+        "x-serin",
+        "x-user-id",
+        "accept",
+        "a",
+        "x-a-rather-long-name-of-a-field",
+        "",
+    ];
+
+    /// Every name with every byte of it replaced by every byte of a token, and by an upper case letter.
+    #[test]
+    fn names_are_told_by_all_their_bytes() {
+        let is_token =
+            |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        let tokens: Vec<u8> = (0..=u8::MAX).filter(is_token).collect();
+        let check = |name: &[u8]| {
+            let name = std::str::from_utf8(name).unwrap();
+            assert_eq!(known(name), looked_up(name), "{name}");
+        };
+        for name in NAMES {
+            check(name.as_bytes());
+            check(name.to_ascii_uppercase().as_bytes());
+            check(format!("{name}x").as_bytes());
+            for at in 0..name.len() {
+                let mut changed = name.as_bytes().to_vec();
+                for &byte in &tokens {
+                    changed[at] = byte;
+                    check(&changed);
+                }
+                changed.remove(at);
+                check(&changed);
+            }
+        }
+    }
 
     #[test]
     fn authorities() {
