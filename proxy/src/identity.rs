@@ -1,7 +1,7 @@
 //! Names that we give: request ids, trace ids, and the dice of load balancing.
 //!
 //! Keyed SipHash over a counter: unpredictable from outside (the keys come from the operating system), and a
-//! handful of nanoseconds. Each worker has its own keys.
+//! handful of nanoseconds. Each worker has its own keys, and draws once for all the names of a request.
 
 use std::cell::Cell;
 use std::hash::{BuildHasher, RandomState};
@@ -27,12 +27,13 @@ impl Identity {
         self.keys.hash_one(drawn)
     }
 
-    /// A new request's id.
+    /// A new request's id. Behind the time stands a counter (RFC 9562, section 6.2, method 1), so that a worker's ids of
+    /// one millisecond sort too; the rest is drawn.
     pub(crate) fn request_id(&self, now_ms: u64) -> RequestId {
         const VERSION_7: u64 = 7 << 12;
         const VARIANT: u64 = 0b10 << 62;
-        let high = now_ms << 16 | VERSION_7 | self.draw() & 0xfff;
         let low = VARIANT | self.draw() >> 2;
+        let high = now_ms << 16 | VERSION_7 | self.drawn.get() & 0xfff;
         let (high, low) = (hex(high), hex(low));
         let mut text = [b'-'; 36];
         text[..8].copy_from_slice(&high[..8]);
@@ -44,7 +45,8 @@ impl Identity {
     }
 
     /// A `traceparent` (W3C Trace Context) that begins a request's trace; not sampled, since we record no spans. The
-    /// trace has the request's id: who knows one of them has found the other.
+    /// trace has the request's id: who knows one of them has found the other. Its first span has the part of it that was
+    /// drawn.
     pub(crate) fn new_trace(&self, request: RequestId) -> [u8; 55] {
         let id = request.as_bytes();
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
@@ -53,8 +55,7 @@ impl Identity {
         text[15..19].copy_from_slice(&id[14..18]);
         text[19..23].copy_from_slice(&id[19..23]);
         text[23..35].copy_from_slice(&id[24..]);
-        // Must not be zero.
-        text[36..52].copy_from_slice(&hex(self.draw() | 1));
+        text.copy_within(19..35, 36);
         text
     }
 
@@ -139,6 +140,8 @@ mod tests {
         let earlier = identity.request_id(1_700_000_000_000);
         let later = identity.request_id(1_700_000_000_001);
         assert!(earlier.as_str() < later.as_str());
+        let ids: Vec<_> = (0..100).map(|_| identity.request_id(7)).collect();
+        assert!(ids.is_sorted_by(|one, next| one.as_str() < next.as_str()));
         assert_ne!(identity.request_id(5), identity.request_id(5));
         let text = earlier.as_str().to_owned();
         assert_eq!(text.len(), 36);
