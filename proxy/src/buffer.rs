@@ -62,6 +62,11 @@ impl Buffer {
         self.bytes.len() <= self.start
     }
 
+    /// Whether it holds memory, if nothing in it.
+    pub(crate) fn has_memory(&self) -> bool {
+        self.bytes.capacity() > 0
+    }
+
     /// The first so many bytes were used.
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
@@ -104,6 +109,9 @@ impl Buffer {
         if self.bytes.capacity() == 0 {
             ready!(stream.poll_readable(cx))?;
             self.bytes = buffers.take();
+            if let Some(read) = stream.read_now(&mut self.bytes) {
+                return Poll::Ready(read);
+            }
         }
         if self.bytes.len() == self.bytes.capacity() {
             if self.start > 0 {

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
+use bytes::BufMut;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -97,6 +98,16 @@ impl AsyncRead for Socket {
 }
 
 impl Socket {
+    /// Reads what is there, into the room that there is.
+    fn read_now(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        let room = bytes.capacity() - bytes.len();
+        let read = self.0.try_read_buf(&mut bytes.limit(room))?;
+        if read > 0 && read < room {
+            self.is_empty_now();
+        }
+        Ok(read)
+    }
+
     /// A read that was not filled has emptied the socket: the next would only be told so. Saves that system call,
     /// as tokio does in its own reads.
     fn is_empty_now(&self) {

@@ -8,27 +8,38 @@ use std::task::{Context, Poll};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// A connection's timer.
+/// A connection's timer. One task waits for it, and no other.
 #[derive(Debug)]
-pub(crate) struct Alarm(Pin<Box<Sleep>>);
+pub(crate) struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    /// The task will be woken when it goes off.
+    is_set: bool,
+}
 
 impl Alarm {
     /// A timer that goes off then, or is asked for something else before.
     pub(crate) fn new(deadline: Instant) -> Self {
-        Self(Box::pin(sleep_until(deadline)))
+        Self {
+            sleep: Box::pin(sleep_until(deadline)),
+            is_set: false,
+        }
     }
 
     /// Ready when the deadline has passed.
     pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
-        if self.0.deadline() > deadline {
-            self.0.as_mut().reset(deadline);
+        if self.sleep.deadline() > deadline {
+            self.sleep.as_mut().reset(deadline);
+        } else if self.is_set && !self.sleep.is_elapsed() {
+            return Poll::Pending;
         }
-        while self.0.as_mut().poll(cx).is_ready() {
-            if self.0.deadline() >= deadline {
+        while self.sleep.as_mut().poll(cx).is_ready() {
+            self.is_set = false;
+            if self.sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
-            self.0.as_mut().reset(deadline);
+            self.sleep.as_mut().reset(deadline);
         }
+        self.is_set = true;
         Poll::Pending
     }
 }

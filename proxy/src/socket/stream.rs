@@ -56,6 +56,18 @@ impl Stream {
         }
     }
 
+    /// Reads from a socket that was found readable, without asking again whether it is; `None` when it is not, or when
+    /// the bytes have to be decrypted.
+    pub(crate) fn read_now(&mut self, bytes: &mut Vec<u8>) -> Option<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => match socket.read_now(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+                read => Some(read),
+            },
+            Self::Tls(_) => None,
+        }
+    }
+
     /// Whether an idle connection can be used again: still open, and nothing came that nobody asked for. Without a
     /// closer `look` it is what the last turn of the event loop knew.
     pub(crate) fn is_quiet(&mut self, look: bool) -> bool {
