@@ -13,11 +13,10 @@ use serin_config::model::Retries;
 use tokio::time::{Instant, timeout_at};
 
 use super::asked::{Answered, Asked, Trouble};
-use super::downward::{Broken, Coding, Downward};
+use super::downward::{Begun, Broken, Coding, Downward};
 use super::heads::{self, Answer, Sent};
 use super::order::Traits;
 use super::upward::{Stopped, Upward};
-use crate::buffer::Buffer;
 use crate::connection::{Client, Ended};
 use crate::error::Failure;
 use crate::exchange::Exchange;
@@ -39,20 +38,22 @@ enum Failed {
     Otherwise(Failure),
 }
 
-/// Asks the request's arm, and baseline if that fails and the route wants it covered.
+/// Asks the request's arm, and baseline if that fails and the route wants it covered. What comes of the response is
+/// left in `downward`.
 pub(super) async fn ask(
     client: &mut Client,
     exchange: &Exchange<'_>,
     ticket: &mut Ticket,
     traits: Traits,
-    upward: &mut Upward,
+    (upward, downward): (&mut Upward, &mut Downward),
 ) -> Result<Asked, Trouble> {
     let has_fallback = retry::has_fallback(&ticket.entry().route, ticket.arm());
     if has_fallback {
         upward.hold(exchange.rules.limits.max_buffered_body);
     }
     let mut waits = traits.expect_continue && upward.is_untouched();
-    let asked = ask_arm(client, exchange, ticket, traits, upward, &mut waits).await;
+    let ways = (&mut *upward, &mut *downward);
+    let asked = ask_arm(client, exchange, ticket, traits, ways, &mut waits).await;
     let (fails, unreachable) = match &asked {
         Ok(Asked::Answered { answer, .. }) => (retry::is_covered_status(answer.status), false),
         Err(Trouble::Failed(failure)) => (retry::is_covered(failure), failure.is_unreachable()),
@@ -64,7 +65,8 @@ pub(super) async fn ask(
     drop(asked);
     ticket.cover(unreachable);
     upward.rewind(Instant::now());
-    ask_arm(client, exchange, ticket, traits, upward, &mut waits).await
+    let ways = (upward, downward);
+    ask_arm(client, exchange, ticket, traits, ways, &mut waits).await
 }
 
 /// Asks the endpoints of one arm, again if that is safe and the policy allows it.
@@ -73,7 +75,7 @@ async fn ask_arm(
     exchange: &Exchange<'_>,
     ticket: &mut Ticket,
     traits: Traits,
-    upward: &mut Upward,
+    (upward, downward): (&mut Upward, &mut Downward),
     waits: &mut bool,
 ) -> Result<Asked, Trouble> {
     let budgets = &exchange.desk.budgets;
@@ -109,11 +111,13 @@ async fn ask_arm(
             let said = client.write(CONTINUE, patience).await;
             said.map_err(|_| Trouble::Gone)?;
         }
+        // What an attempt before left is not this one's answer.
+        downward.clear(&exchange.desk.buffers);
         let mut attempt = Attempt {
             exchange,
             ticket,
             traits,
-            answer: Buffer::default(),
+            downward: &mut *downward,
             looked_at: 0,
         };
         let (why, outcome) = match attempt.run(client, upward, &mut line).await {
@@ -124,7 +128,7 @@ async fn ask_arm(
                 (why, Ok(Asked::Answered { line, answer }))
             }
             Ok(Came::Switched(head)) => {
-                let answer = attempt.answer;
+                let answer = std::mem::take(&mut downward.answer);
                 line.answered(101);
                 return Ok(Asked::Switched { line, head, answer });
             }
@@ -217,7 +221,8 @@ struct Attempt<'a> {
     exchange: &'a Exchange<'a>,
     ticket: &'a Ticket,
     traits: Traits,
-    answer: Buffer,
+    /// Takes what the upstream says.
+    downward: &'a mut Downward,
     /// So much of the answer was searched for a head.
     looked_at: usize,
 }
@@ -282,14 +287,15 @@ impl Attempt<'_> {
             }
         }
         // Interim responses leave what follows them.
-        if !self.answer.is_empty() {
+        if !self.downward.answer.is_empty() {
             match self.read(upward) {
                 Ok(Read::Partial) => {}
                 read => return Poll::Ready(read),
             }
         }
         let buffers = &self.exchange.desk.buffers;
-        while let Poll::Ready(filled) = self.answer.poll_fill(cx, &mut line.stream, buffers) {
+        let stream = &mut line.stream;
+        while let Poll::Ready(filled) = self.downward.answer.poll_fill(cx, stream, buffers) {
             match filled {
                 Ok(1..) => match self.read(upward) {
                     Ok(Read::Partial) => {}
@@ -336,7 +342,7 @@ impl Attempt<'_> {
     }
 
     fn ended(&self, error: crate::error::BoxError) -> Failed {
-        let is_silent = self.answer.is_empty();
+        let is_silent = self.downward.answer.is_empty();
         let failure = Failure::BadResponse(error);
         if is_silent {
             Failed::Silent(failure)
@@ -348,7 +354,7 @@ impl Attempt<'_> {
     /// Looks for a head in what came.
     fn read(&mut self, upward: &Upward) -> Result<Read, Failed> {
         let bad = |what: &str| Failed::Otherwise(Failure::BadResponse(what.into()));
-        let input = self.answer.unused();
+        let input = self.downward.answer.unused();
         let new = input.get(self.looked_at..).unwrap_or_default();
         // A head ends with a line; without one there is nothing new to be found.
         let may_end = self.looked_at == 0 || memchr::memchr(b'\n', new).is_some();
@@ -383,20 +389,18 @@ impl Attempt<'_> {
                 }
                 Read::Interim(words)
             }
-            _ => Read::Final(Came::Answered(self.answered(&head, upward.is_read()))),
-        };
-        self.answer.consume(length);
-        self.looked_at = 0;
-        Ok(match read {
-            Read::Final(Came::Answered(mut answered)) => {
-                answered.downward.answer = std::mem::take(&mut self.answer);
-                if let Err(Broken::Upstream(error)) = answered.downward.begin() {
+            _ => {
+                let (answered, begun) = self.answered(&head, upward.is_read());
+                self.downward.answer.consume(length);
+                if let Err(Broken::Upstream(error)) = self.downward.begin(begun, answered.at) {
                     return Err(bad(&error));
                 }
-                Read::Final(Came::Answered(answered))
+                return Ok(Read::Final(Came::Answered(answered)));
             }
-            other => other,
-        })
+        };
+        self.downward.answer.consume(length);
+        self.looked_at = 0;
+        Ok(read)
     }
 
     /// Whether a 101 switches to what the client asked for.
@@ -419,7 +423,7 @@ impl Attempt<'_> {
         }
     }
 
-    fn answered(&self, head: &ResponseHead<'_>, is_read: bool) -> Answered {
+    fn answered(&self, head: &ResponseHead<'_>, is_read: bool) -> (Answered, Begun) {
         let traits = self.traits;
         let bodiless = traits.is_head || matches!(head.status, 204 | 304);
         let (sent, coding) = match head.framing {
@@ -441,18 +445,21 @@ impl Attempt<'_> {
             200 if traits.is_call => grpc::meaning(&head.fields),
             status => Meaning::Known(outcome::of_code(status)),
         };
-        // A response may be as long as it likes.
-        let body = Body::unlimited(head.framing);
-        let now = Instant::now();
-        Answered {
+        let answered = Answered {
             status: head.status,
-            at: now,
-            downward: Downward::new(out, Buffer::default(), body, coding, now),
+            at: Instant::now(),
             meaning,
             // Python's model servers close the connection a moment after a 500, see `upstream::lease`.
             upstream_stays: head.keep_alive && head.status != 500,
             client_stays,
             until_close: sent == Sent::UntilClose,
-        }
+        };
+        let begun = Begun {
+            out,
+            // A response may be as long as it likes.
+            body: Body::unlimited(head.framing),
+            coding,
+        };
+        (answered, begun)
     }
 }

@@ -4,7 +4,6 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use super::downward::Downward;
 use crate::buffer::Buffer;
 use crate::error::Failure;
 use crate::observe::relay::Meaning;
@@ -12,7 +11,7 @@ use crate::upstream::Line;
 
 /// What came of asking.
 pub(super) enum Asked {
-    /// The response's head came.
+    /// The response's head came; its body begins in the [`Downward`](super::downward::Downward).
     Answered { line: Line, answer: Answered },
     /// The upstream speaks another protocol from now on.
     Switched {
@@ -25,12 +24,12 @@ pub(super) enum Asked {
 }
 
 /// What is to be done with a response.
+#[derive(Clone, Copy)]
 pub(super) struct Answered {
     /// The response's status.
     pub(super) status: u16,
     /// When its head came.
     pub(super) at: Instant,
-    pub(super) downward: Downward,
     /// What a whole body will have meant.
     pub(super) meaning: Meaning,
     /// The upstream keeps its connection open.

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::buffer::{Buffer, Buffers, poll_write_all};
 use crate::h1::body::Body;
+use crate::h1::head::Framing;
 use crate::h1::write;
 use crate::socket::Stream;
 
@@ -42,6 +43,13 @@ pub(super) struct Downward {
     pub(super) still_since: Instant,
 }
 
+/// A response's head as it goes out, and what follows it.
+pub(super) struct Begun {
+    pub(super) out: Vec<u8>,
+    pub(super) body: Body,
+    pub(super) coding: Coding,
+}
+
 /// Whose turn it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Awaits {
@@ -59,27 +67,45 @@ pub(super) enum Broken {
 }
 
 impl Downward {
-    /// A response whose head is in `out`, and whose body begins in `answer`.
-    pub(super) fn new(
-        out: Vec<u8>,
-        answer: Buffer,
-        body: Body,
-        coding: Coding,
-        now: Instant,
-    ) -> Self {
+    /// Nothing came yet.
+    pub(super) fn nothing(now: Instant) -> Self {
+        let body = Body::unlimited(Framing::Empty);
         Self {
-            answer,
-            out,
+            answer: Buffer::default(),
+            out: Vec::new(),
             sent: 0,
             region: 0,
             region_sent: 0,
             is_complete: body.is_done(),
             has_content: false,
             body,
-            coding,
+            coding: Coding::AsItIs,
             trailer: Vec::new(),
             awaits: Awaits::Upstream,
             still_since: now,
+        }
+    }
+
+    /// A response begins, and its body in `answer`: what is there of it goes out with the head.
+    pub(super) fn begin(&mut self, begun: Begun, now: Instant) -> Result<(), Broken> {
+        let Begun { out, body, coding } = begun;
+        self.out = out;
+        self.is_complete = body.is_done();
+        self.body = body;
+        self.coding = coding;
+        self.still_since = now;
+        if !self.is_complete && !self.answer.is_empty() {
+            self.has_content = true;
+            self.append()?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what came: somebody else is asked.
+    pub(super) fn clear(&mut self, buffers: &Buffers) {
+        if self.answer.has_memory() || self.out.capacity() > 0 {
+            let now = self.still_since;
+            std::mem::replace(self, Self::nothing(now)).give_back(buffers);
         }
     }
 
@@ -97,15 +123,6 @@ impl Downward {
     pub(super) fn give_back(self, buffers: &Buffers) {
         buffers.give(self.out);
         self.answer.give_back(buffers);
-    }
-
-    /// Takes the body's beginning, to be sent with the head.
-    pub(super) fn begin(&mut self) -> Result<(), Broken> {
-        if !self.is_complete && !self.answer.is_empty() {
-            self.has_content = true;
-            self.append()?;
-        }
-        Ok(())
     }
 
     /// Goes on; ready when all was sent.

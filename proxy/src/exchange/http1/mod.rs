@@ -37,6 +37,7 @@ mod upward;
 pub(super) use ask::CONTINUE;
 use asked::{Asked, Trouble};
 use copied::Copied;
+use downward::Downward;
 use heads::Sent;
 use order::{Order, Outgoing, Taken, Traits};
 use upward::Upward;
@@ -188,9 +189,13 @@ async fn direct(
             return refuse(client, refused, Some(traits), false).await;
         }
     };
-    let next = match ask::ask(client, exchange, ticket, traits, &mut upward).await {
+    let mut downward = Downward::nothing(exchange.arrived());
+    let ways = (&mut upward, &mut downward);
+    let asked = ask::ask(client, exchange, ticket, traits, ways).await;
+    let next = match asked {
         Ok(Asked::Answered { line, answer }) => {
-            relay::relay(client, exchange, ticket, &mut upward, line, answer).await
+            let ways = (&mut upward, &mut downward);
+            relay::relay(client, exchange, ticket, ways, line, answer).await
         }
         Ok(Asked::Switched {
             mut line,
@@ -220,6 +225,7 @@ async fn direct(
         }
     };
     exchange.desk.buffers.give(upward.into_buffer());
+    downward.give_back(&exchange.desk.buffers);
     next
 }
 

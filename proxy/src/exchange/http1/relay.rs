@@ -29,13 +29,12 @@ pub(super) async fn relay(
     client: &mut Client,
     exchange: &Exchange<'_>,
     ticket: &mut Ticket,
-    upward: &mut Upward,
+    (upward, downward): (&mut Upward, &mut Downward),
     mut line: Line,
     answered: Answered,
 ) -> Next {
     let Answered {
         at,
-        mut downward,
         meaning,
         upstream_stays,
         client_stays,
@@ -49,12 +48,12 @@ pub(super) async fn relay(
         exchange,
         ticket: &mut *ticket,
         upward,
-        downward: &mut downward,
+        downward: &mut *downward,
         line: &mut line,
         is_stopped: false,
     };
     let end = poll_fn(|cx| relay.poll(cx, client)).await;
-    let next = match end {
+    match end {
         End::Whole => {
             let outcome = match meaning {
                 Meaning::Known(outcome) => outcome,
@@ -87,9 +86,7 @@ pub(super) async fn relay(
             }
             Next::Cut
         }
-    };
-    downward.give_back(&exchange.desk.buffers);
-    next
+    }
 }
 
 struct Relaying<'a> {
