@@ -15,6 +15,8 @@ use crate::socket::Stream;
 
 /// What one buffer holds, unless a head or a body read ahead is larger.
 const SIZE: usize = 32 * 1024;
+/// What waits is moved out of a buffer when it is no larger than this.
+const SMALL: usize = SIZE / 4;
 /// Buffers that are kept for later.
 const MOST_KEPT: usize = 64;
 
@@ -47,6 +49,14 @@ impl Buffers {
                 buffer.clear();
                 free.push(buffer);
             }
+        }
+    }
+
+    /// Takes a buffer back that will wait with little in it, and leaves one that is just large enough.
+    pub(crate) fn fit(&self, buffer: &mut Vec<u8>) {
+        if buffer.capacity() == SIZE && buffer.len() <= SMALL {
+            let small = buffer.as_slice().to_vec();
+            self.give(std::mem::replace(buffer, small));
         }
     }
 }
@@ -200,5 +210,28 @@ mod tests {
         buffer.consume(4);
         assert_eq!(buffer.take(), "456789");
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_moved_out_of_a_large_buffer_when_it_is_small() {
+        let buffers = Buffers::default();
+        let mut waiting = buffers.take();
+        waiting.extend_from_slice(&[7; 1500]);
+        buffers.fit(&mut waiting);
+        assert_eq!((waiting.len(), waiting.capacity()), (1500, 1500));
+        assert_eq!(waiting, [7; 1500]);
+        assert_eq!(
+            buffers.free.borrow().len(),
+            1,
+            "the large one is the next's"
+        );
+        // What is fitted already, and what fills its buffer, stays where it is.
+        buffers.fit(&mut waiting);
+        assert_eq!(buffers.free.borrow().len(), 1);
+        let mut large = buffers.take();
+        large.resize(SMALL + 1, 7);
+        buffers.fit(&mut large);
+        assert_eq!((large.len(), large.capacity()), (SMALL + 1, SIZE));
+        assert!(buffers.free.borrow().is_empty());
     }
 }

@@ -87,8 +87,11 @@ async fn ask_arm(
             let mut connecting = pin!(connect(exchange, ticket, fresh, &mut shunned));
             poll_fn(|cx| match connecting.as_mut().poll(cx) {
                 Poll::Ready(connected) => Poll::Ready(Some(connected)),
-                // Who leaves meanwhile is not asked for.
-                Poll::Pending => client.poll_gone(cx).map(|()| None),
+                Poll::Pending => {
+                    upward.settle(&exchange.desk.buffers);
+                    // Who leaves meanwhile is not asked for.
+                    client.poll_gone(cx).map(|()| None)
+                }
             })
             .await
         };

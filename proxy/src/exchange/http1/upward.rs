@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::copied::Copied;
-use crate::buffer::poll_write_all;
+use crate::buffer::{Buffers, poll_write_all};
 use crate::connection::Client;
 use crate::error::Failure;
 use crate::h1::body::{Body, BodyError, Relayed};
@@ -73,7 +73,13 @@ impl Upward {
         } else if upward.body.is_done() {
             upward.copied.end();
         }
+        client.input.release(&client.desk.buffers);
         Ok(upward)
+    }
+
+    /// It has to wait until it can be sent: holds no more memory than it needs.
+    pub(super) fn settle(&mut self, buffers: &Buffers) {
+        buffers.fit(&mut self.out);
     }
 
     /// Holds what comes, so that the request can be sent again, as long as it is no longer than this.
