@@ -12,6 +12,7 @@ mod error;
 mod exchange;
 mod gauge;
 mod h1;
+mod h2;
 mod identity;
 mod listener;
 pub mod measure;

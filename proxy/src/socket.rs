@@ -1,8 +1,5 @@
-//! A TCP stream that its owner can still look at while a codec reads and writes it.
-//!
-//! The codec holds one handle for as long as it serves the connection; a [`Probe`] beside it can see whether the
-//! peer hung up, and cut the connection, without keeping it open. [`Stream`](stream::Stream) is what codecs
-//! read and write: the socket itself, or TLS on it.
+//! A TCP stream that can be looked at without reading it. [`Stream`] is what codecs read and write: the socket
+//! itself, or TLS on it.
 
 mod stream;
 
@@ -12,7 +9,6 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::BufMut;
@@ -20,24 +16,15 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// The codec's handle.
-#[derive(Clone, Debug)]
-pub(crate) struct Socket(Rc<TcpStream>);
-
-/// A handle that doesn't keep the connection open.
-#[derive(Clone, Debug)]
-pub(crate) struct Probe(Weak<TcpStream>);
+/// A connected stream.
+#[derive(Debug)]
+pub(crate) struct Socket(TcpStream);
 
 impl Socket {
     /// Takes over a connected stream; small writes leave at once.
     pub(crate) fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
-        Ok(Self(Rc::new(stream)))
-    }
-
-    /// A second look at this connection.
-    pub(crate) fn probe(&self) -> Probe {
-        Probe(Rc::downgrade(&self.0))
+        Ok(Self(stream))
     }
 
     /// Whether an idle connection can be used again. Without a closer `look` it is what the last turn of the event
@@ -51,16 +38,6 @@ impl Socket {
     /// The stream itself.
     pub(crate) fn stream(&self) -> &TcpStream {
         &self.0
-    }
-}
-
-impl Probe {
-    /// Ends the connection both ways, whoever still holds it.
-    pub(crate) fn cut(&self) {
-        if let Some(stream) = self.0.upgrade() {
-            // It may be gone already, which is just as well.
-            let _ = SockRef::from(&*stream).shutdown(Shutdown::Both);
-        }
     }
 }
 
@@ -159,7 +136,7 @@ impl AsyncWrite for Socket {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match SockRef::from(&*self.0).shutdown(Shutdown::Write) {
+        match SockRef::from(&self.0).shutdown(Shutdown::Write) {
             Err(error) if error.kind() != io::ErrorKind::NotConnected => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(())),
         }

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Clock;
 use crate::buffer::Buffers;
-use crate::connection::{self, Activity};
+use crate::connection;
 use crate::exchange::Budgets;
 use crate::gauge::{Gauges, Seat};
 use crate::identity::Identity;
@@ -86,10 +86,9 @@ impl Drop for Told {
     }
 }
 
-/// A request in flight: counted for its worker, and for its connection's idleness.
+/// A request in flight, counted for its worker.
 pub(crate) struct InFlight {
     desk: Rc<Desk>,
-    activity: Option<Rc<Activity>>,
 }
 
 impl Desk {
@@ -213,20 +212,11 @@ impl Closing {
 }
 
 impl InFlight {
-    /// A request begins, on a connection whose activity is noted here.
-    pub(crate) fn noted(desk: &Rc<Desk>, activity: &Rc<Activity>) -> Self {
-        activity.request_began();
-        let mut begun = Self::begin(desk);
-        begun.activity = Some(Rc::clone(activity));
-        begun
-    }
-
     /// A request begins.
     pub(crate) fn begin(desk: &Rc<Desk>) -> Self {
         desk.gauges().request_began(desk.worker);
         Self {
             desk: Rc::clone(desk),
-            activity: None,
         }
     }
 }
@@ -234,9 +224,6 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.desk.gauges().request_ended(self.desk.worker);
-        if let Some(activity) = &self.activity {
-            activity.request_ended();
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One client connection: which protocol it speaks, how long it may be idle, how it ends.
 //!
-//! HTTP/1.1 and HTTP/2 share a port: the handshake tells, or the first bytes ([`preface`]). HTTP/1.1 is ours
-//! ([`http1`], [`client`]), HTTP/2 is hyper's ([`http2`]). Closing is polite (`Connection: close`, GOAWAY) and
+//! HTTP/1.1 and HTTP/2 share a port: the handshake tells, or the first bytes ([`preface`]). Each has its codec
+//! ([`http1`], [`http2`]), on one kind of connection ([`client`]). Closing is polite (`Connection: close`, GOAWAY) and
 //! waits for the requests in flight.
 
 use std::net::IpAddr;
@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serin_config::tls::ALPN_HTTP2;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -17,17 +16,14 @@ use crate::socket::{Socket, Stream};
 use crate::tls;
 use crate::worker::{Desk, Handover};
 
-mod activity;
 mod alarm;
 mod client;
-mod held;
 mod http1;
 mod http2;
 mod preface;
-mod stream;
 
-pub(crate) use activity::Activity;
 pub(crate) use client::{Client, Ended};
+pub(crate) use http2::{Interim, RequestBody};
 
 use preface::Protocol;
 
@@ -63,7 +59,7 @@ pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
     let _told = desk.tell().await;
     let agreed = client.stream.agreed_protocol();
     if agreed == Some(ALPN_HTTP2) {
-        return serve_http2(client).await;
+        return Box::pin(http2::serve(client)).await;
     }
     let has_agreed = agreed.is_some();
     if !client.begins().await {
@@ -71,22 +67,9 @@ pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
     }
     match preface::read(&mut client, head).await {
         None => {}
-        Some(Protocol::Http2) if !has_agreed => serve_http2(client).await,
+        Some(Protocol::Http2) if !has_agreed => Box::pin(http2::serve(client)).await,
         Some(Protocol::Http1 | Protocol::Http2) => http1::serve(client).await,
     }
-}
-
-async fn serve_http2(client: Client) {
-    let Client {
-        desk,
-        peer,
-        stream,
-        input,
-        ..
-    } = client;
-    let start = Bytes::copy_from_slice(input.unused());
-    input.give_back(&desk.buffers);
-    Box::pin(http2::serve(desk, peer, stream, start)).await;
 }
 
 /// Shakes hands with a client, in the time of a head.

@@ -45,6 +45,13 @@ impl Ahead {
         }
     }
 
+    /// Nothing of the body is to come.
+    pub(crate) fn is_over(&self) -> bool {
+        self.rest
+            .as_ref()
+            .is_none_or(http_body::Body::is_end_stream)
+    }
+
     /// The same body once more, if all of it was read.
     pub(crate) fn copy(&self) -> Option<Self> {
         self.rest.is_none().then(|| Self {

@@ -24,6 +24,7 @@ use super::retry::{self, Why};
 use super::upload::{Upload, UploadState};
 use super::{Exchange, Refused, backend};
 use crate::buffer::Buffers;
+use crate::connection::Interim;
 use crate::error::Failure;
 use crate::observe::relay::Meaning;
 use crate::observe::traceparent::Traceparent;
@@ -42,6 +43,7 @@ struct Question<'e> {
     /// When everything must be over.
     end: Option<Instant>,
     upload: Rc<UploadState>,
+    interim: Option<&'e Interim>,
 }
 
 impl Exchange<'_> {
@@ -161,6 +163,7 @@ impl Exchange<'_> {
             wire,
             end: self.end(ticket),
             upload: upload.state(),
+            interim: self.interim.as_ref(),
         };
         let request = Request::from_parts(head, upload);
         let (response, lease) = self.put(&question, booking, request).await?;
@@ -321,7 +324,7 @@ impl Question<'_> {
         lease: &mut Lease,
         request: Request<Upload>,
     ) -> Result<Result<Answer, Unsent>, Failure> {
-        let mut sent = pin!(lease.send(request));
+        let mut sent = pin!(lease.send(request, self.interim));
         let mut timer = pin!(sleep_until(self.due()));
         loop {
             tokio::select! {

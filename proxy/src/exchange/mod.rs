@@ -7,18 +7,16 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::EXPECT;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, Version};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
 use serin_config::model::Backend;
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::time::Instant;
 
-use crate::connection::Peer;
+use crate::connection::{Interim, Peer, RequestBody};
 use crate::error::{Blame, Failure};
 use crate::identity::RequestId;
 use crate::observe::{Arrival, Relay, Ticket, grpc};
@@ -56,6 +54,8 @@ struct Exchange<'d> {
     arrival: Arrival,
     request_id: RequestId,
     is_call: bool,
+    /// How the client is told something before its answer, where the codec above doesn't do it by itself.
+    interim: Option<Interim>,
 }
 
 /// A response of our own: why, and for which arm if the request had one.
@@ -69,7 +69,8 @@ pub(crate) async fn serve(
     desk: Rc<Desk>,
     peer: Peer,
     in_flight: InFlight,
-    request: Request<Incoming>,
+    request: Request<RequestBody>,
+    interim: Interim,
 ) -> Response<Reply> {
     let arrival = desk.arrival();
     let request_id = desk.identity.request_id(arrival.unix_ms);
@@ -84,6 +85,7 @@ pub(crate) async fn serve(
                 arrival,
                 request_id,
                 is_call,
+                interim: Some(interim),
             };
             exchange.answer(head, body).await
         }
@@ -104,20 +106,24 @@ pub(crate) async fn serve(
     response.map(|body| Reply::new(body, in_flight))
 }
 
+/// Answers what is no request that we serve.
+pub(crate) fn refusal(failure: &Failure, is_call: bool, in_flight: InFlight) -> Response<Reply> {
+    let response = failure.to_response(is_call);
+    response.map(|text| Reply::new(Source::Own(Full::new(text)), in_flight))
+}
+
 impl Exchange<'_> {
-    async fn answer(&self, head: Parts, body: Incoming) -> Result<Response<Relay>, Refused> {
+    async fn answer(&self, head: Parts, body: RequestBody) -> Result<Response<Relay>, Refused> {
         let mut head = head;
-        let mut ahead = Ahead::nothing(ClientBody::Incoming(body));
-        match self.route(&mut head, &mut ahead).await {
-            Ok((host, ticket)) => self.forward(head, host, ahead, ticket).await,
-            Err(failure) => {
-                let waits_for_leave = head.headers.contains_key(EXPECT);
-                if head.version != Version::HTTP_2 && !waits_for_leave {
-                    ahead.rest.into_iter().for_each(linger);
-                }
-                Err(failure.into())
-            }
+        let mut ahead = Ahead::nothing(ClientBody::Http2(body));
+        let (host, ticket) = self.route(&mut head, &mut ahead).await?;
+        if let Some(interim) = &self.interim
+            && head.headers.contains_key(EXPECT)
+            && !ahead.is_over()
+        {
+            interim.say(StatusCode::CONTINUE.as_u16(), &HeaderMap::new());
         }
+        self.forward(head, host, ahead, ticket).await
     }
 
     /// Who is asked for, and by which arm it is answered.
@@ -246,24 +252,4 @@ fn backend(entry: &RouteEntry, arm: Arm) -> Option<&Backend> {
         Arm::Baseline => Some(&entry.route.baseline),
         Arm::Canary => entry.route.canary.as_ref(),
     }
-}
-
-/// Takes in the rest of a refused body for a moment. A connection that is closed while the client still sends
-/// is reset, and then the client never sees why.
-fn linger(body: ClientBody) {
-    // Our own connections do it themselves.
-    let ClientBody::Incoming(mut body) = body else {
-        return;
-    };
-    const MOMENT: Duration = Duration::from_secs(2);
-    const MOST: usize = 1024 * 1024;
-    tokio::task::spawn_local(tokio::time::timeout(MOMENT, async move {
-        let mut taken = 0;
-        while let Some(Ok(frame)) = body.frame().await {
-            taken += frame.data_ref().map_or(0, bytes::Bytes::len);
-            if taken > MOST {
-                break;
-            }
-        }
-    }));
 }

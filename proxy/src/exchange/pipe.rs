@@ -10,15 +10,15 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+use crate::connection::RequestBody;
 use crate::error::BoxError;
 
 /// A request's body, whichever codec reads it.
 pub(crate) enum ClientBody {
-    /// hyper does.
-    Incoming(Incoming),
-    /// We do.
+    /// Of an HTTP/2 client.
+    Http2(RequestBody),
+    /// Of an HTTP/1.1 client.
     Piped(PipeReader),
 }
 
@@ -146,14 +146,14 @@ impl Body for ClientBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
-            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx),
             Self::Piped(reader) => reader.poll_next(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Incoming(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
             Self::Piped(reader) => {
                 let pipe = reader.pipe.borrow();
                 pipe.piece.is_none() && matches!(pipe.end, Some(End::Whole(None)))
@@ -163,7 +163,7 @@ impl Body for ClientBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Incoming(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
             Self::Piped(reader) => reader
                 .left
                 .map_or_else(SizeHint::default, SizeHint::with_exact),

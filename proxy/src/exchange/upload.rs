@@ -105,10 +105,7 @@ impl Upload {
         &mut self,
         failure: UploadFailure,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
-        let rest = self.rest.take();
-        if failure == UploadFailure::TooLarge {
-            rest.into_iter().for_each(super::linger);
-        }
+        self.rest = None;
         self.state.failure.set(Some(failure));
         self.state.failed.notify_one();
         Poll::Ready(Some(Err(failure)))

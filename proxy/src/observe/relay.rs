@@ -38,8 +38,6 @@ pub(crate) struct Relay {
     patience: Patience,
     ticket: Ticket,
     upload: std::rc::Rc<UploadState>,
-    /// Why the body broke off, until the client's side is told.
-    broken: Option<BoxError>,
 }
 
 impl Relay {
@@ -58,7 +56,6 @@ impl Relay {
             patience,
             ticket,
             upload,
-            broken: None,
         };
         if is_over {
             relay.ticket.see_first_byte();
@@ -76,18 +73,6 @@ impl Relay {
         };
         self.ticket.close(outcome, false);
         self.body = None;
-    }
-
-    /// The body broke off. What came before has one turn to leave: an HTTP/2 stream's reset overtakes what waits to
-    /// be written, and may be all that the client gets then.
-    fn break_soon(
-        &mut self,
-        error: BoxError,
-        cx: &Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.broken = Some(error);
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     /// The body broke off: what the client gets instead of its rest.
@@ -143,15 +128,12 @@ impl Body for Relay {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if let Some(error) = this.broken.take() {
-            return this.break_off(error);
-        }
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
         match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.see(frame)))),
-            Poll::Ready(Some(Err(error))) => this.break_soon(error, cx),
+            Poll::Ready(Some(Err(error))) => this.break_off(error),
             Poll::Ready(None) => {
                 this.finish();
                 Poll::Ready(None)

@@ -14,7 +14,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsStream;
 
-use super::{Probe, Socket};
+use super::Socket;
 
 /// A connection.
 #[derive(Debug)]
@@ -26,14 +26,6 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// A second look at this connection.
-    pub(crate) fn probe(&self) -> Probe {
-        match self {
-            Self::Plain(socket) => socket.probe(),
-            Self::Tls(stream) => stream.get_ref().0.probe(),
-        }
-    }
-
     /// Whether the connection is encrypted.
     pub(crate) const fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_))

@@ -19,6 +19,7 @@ use hyper::client::conn::http2;
 
 use super::booking::Booking;
 use super::talk::Talk;
+use crate::connection::Interim;
 use crate::error::{BoxError, Failure};
 use crate::exchange::Upload;
 
@@ -73,9 +74,14 @@ impl Lease {
     }
 
     /// Sends the request and waits for the response's head.
-    pub(crate) async fn send(&mut self, request: Request<Upload>) -> Result<Answer, Unsent> {
+    /// What the endpoint says before that is told to `interim`, on HTTP/1.1.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Upload>,
+        interim: Option<&Interim>,
+    ) -> Result<Answer, Unsent> {
         match self {
-            Self::Http1(talk) => match talk.ask(request).await {
+            Self::Http1(talk) => match talk.ask(request, interim).await {
                 Ok(response) => Ok(response.map(|()| None)),
                 Err(silence) => Err(Unsent {
                     request: None,

@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use super::line::Line;
 use super::wording::{self, Coding};
 use crate::buffer::{Buffer, Buffers, poll_write_all};
+use crate::connection::Interim;
 use crate::error::{BoxError, Failure};
 use crate::exchange::Upload;
 use crate::h1::body::{self, Body};
@@ -121,10 +122,14 @@ impl Talk {
     }
 
     /// Sends the request, and reads the response's head.
-    pub(super) async fn ask(&mut self, request: Request<Upload>) -> Result<Response<()>, Silence> {
+    pub(super) async fn ask(
+        &mut self,
+        request: Request<Upload>,
+        interim: Option<&Interim>,
+    ) -> Result<Response<()>, Silence> {
         self.shared.borrow_mut().begin(request);
         let shared = &self.shared;
-        let response = poll_fn(|cx| shared.borrow_mut().poll_head(cx)).await?;
+        let response = poll_fn(|cx| shared.borrow_mut().poll_head(cx, interim)).await?;
         let is_sending = {
             let shared = shared.borrow();
             shared.line.is_some() && !shared.up.is_over
@@ -190,7 +195,11 @@ impl Shared {
         };
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, Silence>> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        interim: Option<&Interim>,
+    ) -> Poll<Result<Response<()>, Silence>> {
         if let Poll::Ready(Err(error)) = self.poll_up(cx) {
             return Poll::Ready(Err(Silence {
                 is_silent: false,
@@ -199,7 +208,7 @@ impl Shared {
         }
         loop {
             if !self.answer.is_empty()
-                && let Some(response) = self.read_head()?
+                && let Some(response) = self.read_head(interim)?
             {
                 return Poll::Ready(Ok(response));
             }
@@ -238,7 +247,7 @@ impl Shared {
     }
 
     /// Looks for a final head in what came.
-    fn read_head(&mut self) -> Result<Option<Response<()>>, Silence> {
+    fn read_head(&mut self, interim: Option<&Interim>) -> Result<Option<Response<()>>, Silence> {
         while !self.answer.is_empty() {
             let input = self.answer.unused();
             let new = input.get(self.looked_at..).unwrap_or_default();
@@ -260,8 +269,14 @@ impl Shared {
             let length = head.len;
             let response = match head.status {
                 101 => return Err(Silence::broken("101 that nobody asked for")),
-                // The codec of HTTP/2 clients has no word for interim responses.
-                100..200 => None,
+                // Leave to continue was given already.
+                100 => None,
+                102..200 => {
+                    if let Some(interim) = interim {
+                        interim.say(head.status, &wording::interim(&head));
+                    }
+                    None
+                }
                 status => {
                     self.body = Body::unlimited(head.framing);
                     // Python's model servers close the connection a moment after a 500, see `upstream::lease`.

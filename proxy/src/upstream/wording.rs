@@ -11,6 +11,9 @@ use crate::h1::field::{self, InTrailer, Known};
 use crate::h1::head::ResponseHead;
 use crate::h1::write;
 
+/// Fields that most responses have at most, with those that a proxy adds: the map doesn't grow then.
+const USUAL_FIELDS: usize = 24;
+
 /// How a request's body is framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
@@ -90,6 +93,7 @@ pub(super) fn request(out: &mut Vec<u8>, parts: &Parts, coding: Coding) {
 /// A response's head as the rest of the house knows it.
 pub(super) fn response(head: &ResponseHead<'_>) -> Option<Response<()>> {
     let mut response = Response::new(());
+    *response.headers_mut() = HeaderMap::with_capacity(USUAL_FIELDS);
     *response.status_mut() = StatusCode::from_u16(head.status).ok()?;
     *response.version_mut() = if head.version_11 {
         Version::HTTP_11
@@ -104,6 +108,24 @@ pub(super) fn response(head: &ResponseHead<'_>) -> Option<Response<()>> {
         }
     }
     Some(response)
+}
+
+/// The fields of an interim response that go on.
+pub(super) fn interim(head: &ResponseHead<'_>) -> HeaderMap {
+    let fields = head.fields.iter().filter(|(kind, field)| match kind {
+        Known::Other => !head.fields.is_named(*kind, field),
+        Known::Date | Known::ContentType => true,
+        _ => false,
+    });
+    let fields = fields.filter_map(|(_, field)| {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(field.value).ok()?))
+    });
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        headers.append(name, value);
+    }
+    headers
 }
 
 #[cfg(test)]

@@ -59,9 +59,11 @@ async fn heard(proxy: &Proxy, asked: Request<AnyBody>) -> String {
 
 #[tokio::test]
 async fn a_body_arrives_whatever_the_method() {
-    let (proxy, mut told) = hearing("\r\n0\r\n\r\n").await;
+    let (proxy, mut told) = hearing("\r\n0\r\nx-t: v\r\n\r\n").await;
     for method in [Method::GET, Method::DELETE, Method::OPTIONS, Method::POST] {
-        let body = trailed("hello", HeaderMap::new());
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-t", "v".parse().unwrap());
+        let body = trailed("hello", trailers);
         heard(&proxy, request(method, body)).await;
         let heard = told.recv().await.unwrap();
         assert!(
@@ -69,7 +71,7 @@ async fn a_body_arrives_whatever_the_method() {
             "{heard}"
         );
         assert!(
-            heard.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+            heard.ends_with("\r\n\r\n5\r\nhello\r\n0\r\nx-t: v\r\n\r\n"),
             "{heard}"
         );
     }

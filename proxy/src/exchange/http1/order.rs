@@ -93,6 +93,7 @@ pub(super) fn take<'d>(
         arrival,
         request_id: desk.identity.request_id(arrival.unix_ms),
         is_call: head.is_call,
+        interim: None,
     };
     match order(exchange, &head, traits, client, body) {
         Ok(Some(order)) => Taken::Order(Box::new(order)),
