@@ -123,6 +123,7 @@ impl Exchange<'_> {
         let wire = Wire::of(backend.protocol, self.is_call);
         let outbound = Outbound {
             peer: self.peer,
+            address: self.interim.as_ref().and_then(Interim::address),
             host: match host {
                 Some(host) => host,
                 None => own_host(&booking)?,

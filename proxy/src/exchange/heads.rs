@@ -31,6 +31,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-serin-request-id");
 pub(crate) struct Outbound<'a> {
     /// The client.
     pub(crate) peer: Peer,
+    /// Its address as text, if it was written before.
+    pub(crate) address: Option<HeaderValue>,
     /// Whom the client asked for; the endpoint itself when it didn't say.
     pub(crate) host: HeaderValue,
     /// Our id for the request.
@@ -54,7 +56,10 @@ impl Outbound<'_> {
         strip_hop_by_hop(headers);
         strip_underscored(headers);
         append(headers, VIA, via);
-        append_address(headers, self.peer.ip);
+        let address = self.address.clone().or_else(|| written(self.peer.ip));
+        if let Some(address) = address {
+            append(headers, FORWARDED_FOR, address);
+        }
         let scheme = if self.peer.is_secure { "https" } else { "http" };
         if !headers.contains_key(FORWARDED_PROTO) {
             headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme));
@@ -187,11 +192,10 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
     }
 }
 
-fn append_address(headers: &mut HeaderMap, peer: IpAddr) {
-    let address = Bytes::from(peer.to_canonical().to_string());
-    if let Ok(address) = HeaderValue::from_maybe_shared(address) {
-        append(headers, FORWARDED_FOR, address);
-    }
+/// An address as a field has it.
+pub(crate) fn written(address: IpAddr) -> Option<HeaderValue> {
+    let text = Bytes::from(address.to_canonical().to_string());
+    HeaderValue::from_maybe_shared(text).ok()
 }
 
 /// What a trace tells of a request's head.

@@ -38,6 +38,7 @@ mod translate;
 mod upload;
 
 pub(crate) use fields::strip_ours;
+pub(crate) use heads::written;
 pub(crate) use reply::Reply;
 pub(crate) use retry::Budgets;
 pub(crate) use upload::{Upload, UploadState};

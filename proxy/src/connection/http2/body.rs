@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
 use super::session::Session;
@@ -34,6 +34,11 @@ impl RequestBody {
 impl Interim {
     pub(super) const fn new(session: Rc<Session>, stream: Rc<Stream>) -> Self {
         Self { session, stream }
+    }
+
+    /// The client's address as text.
+    pub(crate) fn address(&self) -> Option<HeaderValue> {
+        self.session.address.clone()
     }
 
     /// Tells the client, unless its answer has begun.

@@ -10,11 +10,12 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::stream::{Receiving, Sending, Stream};
 use crate::connection::Peer;
+use crate::exchange;
 use crate::h2::settings::Settings;
 use crate::h2::toll::Toll;
 use crate::h2::window::{Inbound, Outbound};
@@ -32,6 +33,8 @@ const REMEMBERED: usize = 128;
 pub(super) struct Session {
     pub(super) desk: Rc<Desk>,
     pub(super) peer: Peer,
+    /// The client's address as text.
+    pub(super) address: Option<HeaderValue>,
     /// Those that are not over, by their numbers.
     streams: RefCell<Vec<Rc<Stream>>>,
     past: RefCell<VecDeque<(u32, Past)>>,
@@ -70,6 +73,7 @@ impl Session {
         Rc::new(Self {
             desk,
             peer,
+            address: exchange::written(peer.ip),
             streams: RefCell::default(),
             past: RefCell::default(),
             out: RefCell::default(),
