@@ -9,11 +9,11 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::BufMut;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A connected stream.
@@ -30,9 +30,13 @@ impl Socket {
     /// Whether an idle connection can be used again. Without a closer `look` it is what the last turn of the event
     /// loop knew.
     fn is_quiet(&self, look: bool) -> bool {
-        let mut nobody = Context::from_waker(Waker::noop());
-        let knows_nothing = self.0.poll_read_ready(&mut nobody).is_pending();
-        knows_nothing && !look || is_silent(&self.0)
+        let looked_at = if look {
+            peek(&self.0)
+        } else {
+            // Where nothing is known to have come it isn't looked; nobody is to be woken either.
+            self.0.try_io(Interest::READABLE, || peek(&self.0))
+        };
+        looked_at.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// The stream itself.
@@ -41,13 +45,9 @@ impl Socket {
     }
 }
 
-/// Still open, and nothing came.
-fn is_silent(stream: &TcpStream) -> bool {
-    let mut byte = [MaybeUninit::uninit()];
-    match SockRef::from(stream).peek(&mut byte) {
-        Ok(_) => false,
-        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-    }
+/// Looks whether something came, the end or an error; it would block on one that is open and silent.
+fn peek(stream: &TcpStream) -> io::Result<usize> {
+    SockRef::from(stream).peek(&mut [MaybeUninit::uninit()])
 }
 
 impl AsyncRead for Socket {
@@ -90,7 +90,7 @@ impl Socket {
     fn is_empty_now(&self) {
         let would_block = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
         // The answer is the error that was put in.
-        let _ = self.0.try_io(tokio::io::Interest::READABLE, would_block);
+        let _ = self.0.try_io(Interest::READABLE, would_block);
     }
 }
 

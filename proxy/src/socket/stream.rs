@@ -3,7 +3,7 @@
 //! One type for clients and upstreams and for both codecs, so that nothing above has to know. The handshake is
 //! over when a stream is made; it belongs to [`tls`](crate::tls) and to dialling.
 
-use std::io;
+use std::io::{self, BufRead};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -48,15 +48,20 @@ impl Stream {
         }
     }
 
-    /// Reads from a socket that was found readable, without asking again whether it is; `None` when it is not, or when
-    /// the bytes have to be decrypted.
+    /// Reads from a connection that was found readable, without asking again whether it is; `None` when it is not.
     pub(crate) fn read_now(&mut self, bytes: &mut Vec<u8>) -> Option<io::Result<usize>> {
         match self {
             Self::Plain(socket) => match socket.read_now(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
                 read => Some(read),
             },
-            Self::Tls(_) => None,
+            Self::Tls(stream) => {
+                let decrypted = match stream.as_mut() {
+                    TlsStream::Client(stream) => stream.get_mut().1.reader(),
+                    TlsStream::Server(stream) => stream.get_mut().1.reader(),
+                };
+                take(decrypted, bytes).map(Ok)
+            }
         }
     }
 
@@ -106,6 +111,17 @@ impl Stream {
             Self::Tls(stream) => Some(stream.get_ref().1),
         }
     }
+}
+
+/// Takes over what was decrypted already, as much as there is room for; `None` when there is nothing.
+fn take(mut decrypted: rustls::Reader<'_>, bytes: &mut Vec<u8>) -> Option<usize> {
+    let chunk = decrypted.fill_buf().ok()?;
+    let room = bytes.capacity() - bytes.len();
+    let now = chunk.get(..room).unwrap_or(chunk);
+    let count = now.len();
+    bytes.extend_from_slice(now);
+    decrypted.consume(count);
+    (count > 0).then_some(count)
 }
 
 impl AsyncRead for Stream {
