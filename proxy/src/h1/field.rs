@@ -240,7 +240,7 @@ const IN_AUTHORITY: [bool; 256] = {
 /// (RFC 9110 §7.2: a client without an authority sends an empty `Host`).
 pub(crate) fn authority(value: &[u8]) -> Option<&str> {
     let may_stand = |&byte: &u8| IN_AUTHORITY.get(usize::from(byte)) == Some(&true);
-    if !value.iter().all(may_stand) {
+    if !value.iter().all(may_stand) || !is_escaped_well(value) {
         return None;
     }
     let text = std::str::from_utf8(value).ok()?;
@@ -261,6 +261,22 @@ pub(crate) fn authority(value: &[u8]) -> Option<&str> {
         },
     };
     (port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
+}
+
+/// Whether two hexadecimal digits follow each `%`.
+fn is_escaped_well(value: &[u8]) -> bool {
+    let mut rest = value;
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        rest = match rest.get(at + 1..) {
+            Some([high, low, after @ ..])
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                after
+            }
+            _ => return false,
+        };
+    }
+    true
 }
 
 /// Whether a `TE` field's value welcomes trailers.
@@ -416,11 +432,13 @@ mod tests {
             "",
             "a.b-c_d",
             "a:",
+            "a%2fb%C3%A9",
         ] {
             assert_eq!(authority(good.as_bytes()), Some(good), "{good}");
         }
         for bad in [
-            "a b", "u@a", "a:b", "[::1", "[x]", ":80", "a:123456", "a/b", "a,b", "[::1]x",
+            "a b", "u@a", "a:b", "[::1", "[x]", ":80", "a:123456", "a/b", "a,b", "[::1]x", "a%",
+            "a%2", "a%2x", "%:80",
         ] {
             assert_eq!(authority(bad.as_bytes()), None, "{bad}");
         }
