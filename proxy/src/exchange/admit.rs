@@ -7,6 +7,7 @@ use serin_config::model::Limits;
 
 use crate::error::Failure;
 use crate::h1::field;
+use crate::h1::head::MAX_FIELDS;
 
 /// Refuses what we don't serve; the authority that the request names, if any.
 pub(crate) fn admit(head: &Parts, limits: &Limits) -> Result<Option<HeaderValue>, Failure> {
@@ -22,7 +23,7 @@ pub(crate) fn admit(head: &Parts, limits: &Limits) -> Result<Option<HeaderValue>
     let size: usize = fields
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
-    if target + size > limits.max_header_bytes {
+    if target + size > limits.max_header_bytes || head.headers.len() > MAX_FIELDS {
         return Err(Failure::HeadTooLarge);
     }
     if declared_length(head)?.is_some_and(|length| length > limits.max_body) {
@@ -131,7 +132,7 @@ mod tests {
             body_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(1),
             max_connections: 1,
-            max_header_bytes: 400,
+            max_header_bytes: 600,
             max_uri_bytes: 100,
             max_body: 10,
             max_buffered_body: 10,
@@ -150,7 +151,7 @@ mod tests {
     #[test]
     fn heads_are_admitted_or_refused() {
         let get = |uri: &str| Request::get(uri);
-        let long = "x".repeat(200);
+        let long = "x".repeat(300);
         let path = format!("/{long}");
         assert_eq!(
             check(get("/").header("host", "a.example")),
@@ -182,6 +183,12 @@ mod tests {
             .header("x", &long)
             .header("y", &long);
         assert_eq!(check(two), Err(431));
+        let many = |count| {
+            let first = get("/").header("host", "a");
+            (1..count).fold(first, |request, _| request.header("x", ""))
+        };
+        assert_eq!(check(many(MAX_FIELDS)), Ok(Some("a".into())));
+        assert_eq!(check(many(MAX_FIELDS + 1)), Err(431));
         let post = |length| {
             Request::post("/")
                 .header("host", "a")
