@@ -25,6 +25,7 @@ mod http2_fields;
 mod http2_framing;
 mod http2_requests;
 mod http2_streams;
+mod http2_strict;
 mod http2_uploads;
 mod http2_windows;
 mod leaving;
