@@ -162,6 +162,11 @@ impl Answer {
             .map(|field| field.1.as_str())
     }
 
+    /// Whether its head is there, or it will never be.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.status != 0 || self.is_over()
+    }
+
     pub(crate) fn is_over(&self) -> bool {
         self.is_whole || self.reset.is_some()
     }

@@ -36,7 +36,7 @@ fn fed() -> (Feed, AnyBody) {
 }
 
 /// `BoxBody` wants `Sync`; a stream that is only polled through `&mut` is.
-struct SyncStream<S>(std::pin::Pin<Box<S>>);
+pub(crate) struct SyncStream<S>(pub(crate) std::pin::Pin<Box<S>>);
 
 impl<S: futures_util::Stream> futures_util::Stream for SyncStream<S> {
     type Item = S::Item;
