@@ -101,6 +101,12 @@ impl Upload {
         Rc::clone(&self.state)
     }
 
+    /// Whether all of it was taken, and everybody who has to knows. That it [has ended](Body::is_end_stream) may be
+    /// known only to it.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.state.is_finished()
+    }
+
     fn fail(
         &mut self,
         failure: UploadFailure,

@@ -454,7 +454,7 @@ impl Up {
     /// Takes of the body what is there; whether more of it has to be waited for.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<bool, BoxError> {
         while !self.has_ended && self.sent == 0 && self.out.len() < ENOUGH {
-            if self.upload.is_end_stream() {
+            if self.upload.is_finished() {
                 self.end(None)?;
                 break;
             }

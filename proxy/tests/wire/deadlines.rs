@@ -8,7 +8,10 @@ use hyper::body::Incoming;
 use serin_config::model::{Protocol, Route, Timeouts};
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
 
+use super::frames;
+use super::http2_client::Http2;
 use super::support::{
     DEADLINE, Proxy, config, full, get, get2, post, raw_upstream, read_head, refusing, rollout,
     route, says, text, upstream, within,
@@ -53,6 +56,38 @@ async fn an_upstream_that_hangs_is_a_gateway_timeout() {
         let counts = proxy.counts(2).await;
         assert_eq!(counts.of(Arm::Baseline, Outcome::Error), 2);
         assert_eq!(counts.unreachable(Arm::Baseline), 2);
+    }
+}
+
+/// The body's last piece and its end come apart: from the end on it is the upstream's turn.
+#[tokio::test]
+async fn an_upstream_that_hangs_behind_a_body_whose_end_came_late_is_one_too() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let server = upstream(move |request: Request<Incoming>| {
+            let tell = tell.clone();
+            async move {
+                let mut body = request.into_body();
+                while body.frame().await.is_some() {
+                    tell.send(()).unwrap();
+                }
+                std::future::pending().await
+            }
+        });
+        let mut hanging = route(server.await);
+        hanging.baseline.protocol = protocol;
+        let response = Timeouts {
+            response: SHORT,
+            ..PATIENT
+        };
+        let proxy = impatient(hanging, response);
+        let mut client = Http2::hello(&proxy, "late end").await;
+        client
+            .send(&[frames::post(1, "/"), frames::data(1, b"all")].concat())
+            .await;
+        within("the piece", told.recv()).await.unwrap();
+        client.send(&frames::last_data(1, b"")).await;
+        assert_eq!(client.answer(1).await.status, 504, "{protocol:?}");
     }
 }
 

@@ -19,6 +19,8 @@ use serin_stats::split::Split;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
+use super::frames;
+use super::http2_client::Http2;
 use super::support::{
     AnyBody, Proxy, backend, config, full, get, post, raw_upstream, read_head, refusing, rollout,
     says, text, trailed, until, upstream, within,
@@ -104,6 +106,33 @@ fn chunked(pieces: &[&[u8]]) -> AnyBody {
         .map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))))
         .collect();
     BodyExt::boxed(StreamBody::new(futures_util::stream::iter(pieces)))
+}
+
+/// The body's last piece and its end come apart.
+#[tokio::test]
+async fn a_request_whose_end_came_late_is_copied_too() {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let baseline = upstream(move |request: Request<Incoming>| {
+        let tell = tell.clone();
+        async move {
+            let mut body = request.into_body();
+            while body.frame().await.is_some() {
+                tell.send(()).unwrap();
+            }
+            Response::new(full("from baseline"))
+        }
+    });
+    let (shadow, mut seen) = listening().await;
+    let proxy = start(mirrored(baseline.await, shadow));
+    let mut client = Http2::hello(&proxy, "late end").await;
+    client
+        .send(&[frames::post(1, "/"), frames::data(1, b"all")].concat())
+        .await;
+    within("the piece", told.recv()).await.unwrap();
+    client.send(&frames::last_data(1, b"")).await;
+    client.served(1).await;
+    let copy = within("the copy", seen.recv()).await.unwrap();
+    assert_eq!(copy.body, "all");
 }
 
 #[tokio::test]
