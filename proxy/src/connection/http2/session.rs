@@ -181,8 +181,6 @@ impl Session {
             .min(self.settings.get().max_frame);
         if may > 0 || wanted == 0 {
             stream.stuck_since.set(None);
-            stream.wrote_before.set(self.flushes.get() + 1);
-            self.turn.set(stream.id);
             return Poll::Ready(Ok(may));
         }
         let stuck_since =
@@ -198,6 +196,9 @@ impl Session {
 
     /// A piece of a response, for which there is room.
     pub(super) fn put_data(&self, stream: &Rc<Stream>, piece: &[u8], is_last: bool) {
+        // Noted with what is written, and not with the leave to: a flush follows that ends the turn.
+        stream.wrote_before.set(self.flushes.get() + 1);
+        self.turn.set(stream.id);
         take(&stream.outbound, piece.len());
         take(&self.outbound, piece.len());
         self.put(|out| write::data(out, stream.id, piece, is_last));
