@@ -1,8 +1,8 @@
 //! How the released binary is laid out on disk, and so in memory.
 //!
-//! The kernel maps a program in pieces of 64 KiB around what is touched. What a start touches is a fifth of the code, but
-//! it is spread over nearly all such pieces. `layout.ld` gathers it, and what requests run; `benches/layout` wrote it.
-//! Nothing depends on it: names that are not found are passed over, and other linkers and targets go without.
+//! The kernel maps a program in pieces of 64 KiB and more around what is touched. What a start touches is a quarter of the
+//! code, but it is spread over nearly all such pieces. `layout.ld` gathers it, and what requests run; `benches/layout` wrote
+//! it. Nothing depends on it: names that are not found are passed over, and other linkers and targets go without.
 
 use std::env;
 use std::process::Command;

@@ -45,7 +45,8 @@ pub(super) struct Control {
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) options: Options,
     pub(super) role: Role,
-    pub(super) tracks: BTreeMap<String, Track>,
+    /// Boxed: a map makes room for eleven at once.
+    pub(super) tracks: BTreeMap<String, Box<Track>>,
     pub(super) counters: Counters,
     /// What was found broken when the journal was opened, and when.
     pub(super) damage: Option<(String, u64)>,

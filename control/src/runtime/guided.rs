@@ -31,7 +31,7 @@ impl Control {
 
 impl Guided<'_> {
     fn track(&self) -> Option<&Track> {
-        self.control.tracks.get(self.name)
+        self.control.tracks.get(self.name).map(Box::as_ref)
     }
 }
 

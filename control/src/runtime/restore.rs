@@ -122,7 +122,7 @@ impl Control {
                     let evidence = evidence(&memory, &state);
                     let mut track = Track::new(state, evidence, now_ms);
                     track.judge(now_ms);
-                    track
+                    Box::new(track)
                 }
             };
             followed.insert(spec.name, track);
@@ -179,7 +179,7 @@ impl Control {
             reason = track.state.reason,
             "rollout restored"
         );
-        self.tracks.insert(spec.name.clone(), track);
+        self.tracks.insert(spec.name.clone(), Box::new(track));
         self.record_as_is(&spec.name, &event)
     }
 
