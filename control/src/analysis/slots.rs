@@ -66,11 +66,8 @@ impl Claims {
     fn claim(&mut self, words: &[u64]) -> u64 {
         let mut claimed = 0;
         for (taken, wanted) in self.taken.iter_mut().zip(words) {
-            let free = wanted & !*taken;
-            if free != 0 {
-                claimed += u64::from(free.count_ones());
-                *taken |= free;
-            }
+            claimed += u64::from((wanted & !*taken).count_ones());
+            *taken |= wanted;
         }
         claimed
     }
