@@ -121,17 +121,7 @@ impl DataPlane {
         let (signal, _) = watch::channel(Signal {
             phase: Phase::Serving,
         });
-        let shared = Arc::new(Shared {
-            rules: Arc::default(),
-            first_limits: config.limits.clone(),
-            gauges: Arc::new(Gauges::new(workers)),
-            ports: config.listeners.iter().map(Port::new).collect(),
-            handshakes: Handshakes::default(),
-            copies: Arc::default(),
-            span_links: OnceLock::new(),
-            clusters: watch::Sender::default(),
-            measurements: Measurements::new(workers, bell),
-        });
+        let shared = Arc::new(Shared::new(config, workers, bell));
         let plane = Self {
             shared,
             signal: Arc::new(signal),
@@ -308,6 +298,21 @@ impl DataPlane {
 }
 
 impl Shared {
+    /// Of so many workers; nothing is in force yet.
+    pub(crate) fn new(config: &Config, workers: usize, bell: Arc<Notify>) -> Self {
+        Self {
+            rules: Arc::default(),
+            first_limits: config.limits.clone(),
+            gauges: Arc::new(Gauges::new(workers)),
+            ports: config.listeners.iter().map(Port::new).collect(),
+            handshakes: Handshakes::default(),
+            copies: Arc::default(),
+            span_links: OnceLock::new(),
+            clusters: watch::Sender::default(),
+            measurements: Measurements::new(workers, bell),
+        }
+    }
+
     /// Client connections that may be open.
     pub(crate) fn max_connections(&self) -> usize {
         match &*self.rules.load() {

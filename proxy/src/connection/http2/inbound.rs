@@ -3,7 +3,6 @@
 //! Mistakes within one stream reset it and add to the client's debt; those that leave the connection in doubt end it.
 //! A block of fields is read to its end even when nobody wants it, since the next one builds on it.
 
-use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
 use http::{HeaderMap, Request};
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 use super::body::RequestBody;
 use super::respond;
 use super::session::{Past, Session};
-use super::stream::{Inbox, Receiving, Sending, Stream};
+use super::stream::{Inbox, Receiving, Stream};
 use crate::error::Failure;
 use crate::exchange;
 use crate::h2::frame::{self, Head, Kind};
@@ -212,18 +211,12 @@ impl Inbound {
         };
         let open = |announced| {
             let window = session.settings().get().initial_window;
-            let stream = Rc::new(Stream {
-                id,
-                is_seen: Cell::new(false),
-                inbox: RefCell::new(Inbox::new(state, announced)),
-                inbound: Cell::new(window::Inbound::new(STREAM_WINDOW)),
-                outbound: Cell::new(window::Outbound::new(window)),
-                sending: Cell::new(Sending::Nothing),
-                stuck_since: Cell::new(None),
-                wrote_before: Cell::new(0),
-                writer: RefCell::default(),
-                task: OnceCell::new(),
-            });
+            let inbox = Inbox::new(state, announced);
+            let (up, down) = (
+                window::Inbound::new(STREAM_WINDOW),
+                window::Outbound::new(window),
+            );
+            let stream = Rc::new(Stream::new(id, inbox, up, down));
             session.add(Rc::clone(&stream));
             stream
         };

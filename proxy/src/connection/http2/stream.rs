@@ -85,6 +85,27 @@ pub(super) enum Next {
 pub(super) struct Mismatch;
 
 impl Stream {
+    /// A request that came this far, and the windows of both directions.
+    pub(super) fn new(
+        id: u32,
+        inbox: Inbox,
+        inbound: window::Inbound,
+        outbound: window::Outbound,
+    ) -> Self {
+        Self {
+            id,
+            is_seen: Cell::new(false),
+            inbox: RefCell::new(inbox),
+            inbound: Cell::new(inbound),
+            outbound: Cell::new(outbound),
+            sending: Cell::new(Sending::Nothing),
+            stuck_since: Cell::new(None),
+            wrote_before: Cell::new(0),
+            writer: RefCell::default(),
+            task: OnceCell::new(),
+        }
+    }
+
     pub(super) fn is_reset(&self) -> bool {
         self.sending.get() == Sending::Reset
     }
