@@ -1,24 +1,14 @@
 //! Settings and windows (RFC 9113, sections 5.2, 6.5 and 6.9): what is sent never exceeds what was allowed (the
 //! client watches that by itself), and everything that was allowed is sent.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use http::{Request, Response};
-use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Incoming;
-use serin_config::model::Protocol;
-use tokio::sync::Notify;
 
 use super::frames::*;
 use super::http2_cases::Verdict::{Breaks, Ignored, Resets, Serves};
 use super::http2_cases::{Front, case, check};
 use super::http2_client::Http2;
-use super::streaming::SyncStream;
-use super::support::{AnyBody, Proxy, full, route, upstream};
+use super::support::{Proxy, full, route, upstream};
 
 /// A proxy whose upstream answers with as many bytes as the path says.
 async fn counting() -> Proxy {
@@ -300,49 +290,6 @@ async fn who_takes_nothing_of_one_stream_gets_the_others() {
     client.takes = true;
     client.send(&window(1, 100_000)).await;
     assert_eq!(client.served(1).await.body.len(), 100_000);
-}
-
-/// Once it is told so: a piece without a byte, and one with some.
-fn hesitating(go: Arc<Notify>) -> AnyBody {
-    let pieces = stream::iter(["", "late"]).then(move |text| {
-        let go = Arc::clone(&go);
-        async move {
-            go.notified().await;
-            go.notify_one();
-            Ok::<_, Infallible>(Frame::data(Bytes::from(text)))
-        }
-    });
-    let body = StreamBody::new(SyncStream(Box::pin(pieces)));
-    body.map_err(|never| match never {}).boxed()
-}
-
-#[tokio::test]
-async fn an_empty_piece_holds_up_nothing_beside_a_stuck_stream() {
-    let go = Arc::new(Notify::new());
-    let told = Arc::clone(&go);
-    let server = upstream(move |request: Request<Incoming>| {
-        let go = Arc::clone(&told);
-        async move {
-            Response::new(match request.uri().path() {
-                "/stuck" => full(vec![b'x'; 1000]),
-                _ => hesitating(go),
-            })
-        }
-    });
-    let mut route = route(server.await);
-    route.baseline.protocol = Protocol::Http2;
-    let proxy = Proxy::of(route);
-    let narrow = [(INITIAL_WINDOW_SIZE, 100)];
-    let mut client = Http2::with(&proxy, "empty", &narrow).await;
-    client.takes = false;
-    client.send(&get(1, "/stuck")).await;
-    client.has(1, 100).await;
-    client.send(&get(3, "/late")).await;
-    while !client.so_far(3).has_begun() {
-        client.event().await;
-    }
-    go.notify_one();
-    assert_eq!(client.served(3).await.text(), "late");
 }
 
 #[tokio::test]

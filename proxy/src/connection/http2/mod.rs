@@ -22,6 +22,8 @@ mod inbound;
 mod respond;
 mod session;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use body::{Interim, RequestBody};
 
