@@ -2,20 +2,19 @@
 //! upstreams. Each row says what is asked and answered, and what the upstream and the client must have seen of it;
 //! where the ways differ, the row says so.
 //!
-//! The tables are in `both_paths_requests.rs` and `both_paths_answers.rs`; how a row is said and heard over each
+//! The tables are in `both_paths_requests.rs`, `both_paths_answers.rs` and `both_paths_calls.rs`; how a row is said and heard over each
 //! protocol in `both_paths_http1.rs` and `both_paths_http2.rs`.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use futures_util::FutureExt;
-use serin_config::model::Protocol;
+use serin_config::model::{Protocol, Route};
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::sync::{Notify, mpsc};
 
-use super::support::{DEADLINE, Proxy, config, refusing, rollout, until, within};
+use super::support::{Proxy, config, refusing, rollout, until, within};
 use super::{both_paths_http1 as http1, both_paths_http2 as http2};
 
 pub(crate) type Text = &'static str;
@@ -97,7 +96,8 @@ pub(crate) struct Row {
     /// Of the answer's fields, those that don't reach the client; and what reaches it besides or instead.
     pub(crate) down_without: &'static [Text],
     pub(crate) down_with: Pairs,
-    /// The client is answered by the proxy itself, so; the upstream may not even have been asked.
+    /// The client is answered by the proxy itself, so; the upstream may not even have been asked. A call is answered
+    /// by a status of gRPC.
     pub(crate) refused: Option<u16>,
     /// What is counted.
     pub(crate) counted: Option<Outcome>,
@@ -133,6 +133,11 @@ pub(crate) const ROW: Row = Row {
 impl Row {
     pub(crate) fn is_head(&self) -> bool {
         self.method == "HEAD"
+    }
+
+    /// Whether it is a call of gRPC.
+    pub(crate) fn is_call(&self) -> bool {
+        self.fields.contains(&("content-type", "application/grpc"))
     }
 
     /// Whether an answer of this kind has no body, whatever it says of one.
@@ -209,7 +214,7 @@ struct Way {
 }
 
 impl Way {
-    async fn open(client: Over, upstream: Over, patience: Duration) -> Self {
+    async fn open(client: Over, upstream: Over, change: &impl Fn(&mut Route)) -> Self {
         let (tell, heard) = mpsc::unbounded_channel();
         let stage = Stage {
             row: Arc::new(Mutex::new(ROW)),
@@ -222,7 +227,7 @@ impl Way {
         };
         let mut route = rollout(server, refusing().await);
         route.baseline.protocol = protocol;
-        route.timeouts.response = patience;
+        change(&mut route);
         let mut config = config(vec![route]);
         config.limits.max_body = MOST;
         config.limits.max_header_bytes = 8 * 1024;
@@ -323,10 +328,20 @@ impl Way {
     fn judge_answer(&self, row: &Row, mut got: Heard) {
         got.take("date");
         if let Some(status) = row.refused {
-            assert_eq!(got.start, status.to_string(), "{got:?}");
-            let kind = got.take("content-type");
-            assert_eq!(kind.as_deref(), Some("application/problem+json"));
+            // What was meant for an arm and is counted for it says so, whoever answers.
+            let arm = row.counted.map(|_| "baseline");
+            assert_eq!(got.take("x-serin-arm").as_deref(), arm);
             assert!(got.is_whole);
+            let kind = got.take("content-type");
+            if row.is_call() {
+                assert_eq!(kind.as_deref(), Some("application/grpc"));
+                assert_eq!(got.take("grpc-status"), Some(status.to_string()));
+                assert!(got.take("grpc-message").is_some());
+                assert_eq!((got.start.as_str(), got.body.as_str()), ("200", ""));
+                return;
+            }
+            assert_eq!(got.start, status.to_string(), "{got:?}");
+            assert_eq!(kind.as_deref(), Some("application/problem+json"));
             let problem: BTreeMap<String, serde_json::Value> =
                 serde_json::from_str(&got.body).unwrap();
             assert_eq!(problem["status"], status);
@@ -349,6 +364,10 @@ impl Way {
         let breaks = matches!(row.says, Says::BreaksOff | Says::Half(_));
         // Leave to go on is ours to give, and may be given or not.
         got.interim.retain(|&status| status != 100);
+        if matches!(row.answer_body, Body::Nothing) && self.client == Over::Http1 {
+            // HTTP/2 says it by the head's end.
+            got.length.take_if(|length| length == "0");
+        }
         let length = match row.answer_body {
             Body::Length(text) if row.status != 204 => Some(text.len().to_string()),
             _ => None,
@@ -358,6 +377,13 @@ impl Way {
             // How much of it is seen is left to chance.
             body.clone_from(&got.body);
         }
+        // Who understands trailers everywhere is told the call's end in its own way.
+        let is_told = breaks && row.is_call() && self.client == Over::Http2;
+        let trailers = if is_told {
+            &[("grpc-status", "14")]
+        } else {
+            row.answer_trailers
+        };
         let expected = Heard {
             start: row.status.to_string(),
             authority: String::new(),
@@ -368,8 +394,8 @@ impl Way {
             } else {
                 body
             },
-            trailers: sorted(expected(row.answer_trailers, &[], &[])),
-            is_whole: !breaks,
+            trailers: sorted(expected(trailers, &[], &[])),
+            is_whole: !breaks || is_told,
             interim: row.before.1.to_vec(),
         };
         got.fields = sorted(got.fields);
@@ -394,15 +420,15 @@ fn sorted(mut fields: Vec<(String, String)>) -> Vec<(String, String)> {
 
 /// Plays each row on each of its ways, and tells at once which failed.
 pub(crate) async fn play(rows: &[Row]) {
-    play_patiently(rows, DEADLINE).await;
+    play_where(rows, |_| {}).await;
 }
 
-/// The same, and upstreams have so long for an answer.
-pub(crate) async fn play_patiently(rows: &[Row], patience: Duration) {
+/// The same on a route that is changed like this.
+pub(crate) async fn play_where(rows: &[Row], change: impl Fn(&mut Route)) {
     let mut failed = Vec::new();
     for &client in BOTH {
         for &upstream in BOTH {
-            let mut way = Way::open(client, upstream, patience).await;
+            let mut way = Way::open(client, upstream, &change).await;
             for row in rows {
                 if !row.clients.contains(&client) || !row.upstreams.contains(&upstream) {
                     continue;
@@ -414,7 +440,7 @@ pub(crate) async fn play_patiently(rows: &[Row], patience: Duration) {
                     .is_err()
                 {
                     failed.push(format!("{client:?} to {upstream:?}: {}", row.name));
-                    way = Way::open(client, upstream, patience).await;
+                    way = Way::open(client, upstream, &change).await;
                 }
             }
         }

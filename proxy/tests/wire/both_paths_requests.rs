@@ -5,7 +5,7 @@ use std::time::Duration;
 use serin_stats::snapshot::Outcome;
 
 use super::both_paths::{
-    Body, MOST, ONLY_HTTP1, ONLY_HTTP2, ROW, Row, Says, Text, play, play_patiently,
+    Body, MOST, ONLY_HTTP1, ONLY_HTTP2, ROW, Row, Says, Text, play, play_where,
 };
 
 /// A text of so many bytes.
@@ -449,5 +449,8 @@ async fn upstreams_that_fail_are_told_the_same_way() {
             ..failed
         },
     ];
-    play_patiently(&waits, Duration::from_millis(50)).await;
+    play_where(&waits, |route| {
+        route.timeouts.response = Duration::from_millis(50);
+    })
+    .await;
 }

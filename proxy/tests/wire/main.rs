@@ -11,6 +11,7 @@
 mod authority;
 mod both_paths;
 mod both_paths_answers;
+mod both_paths_calls;
 mod both_paths_http1;
 mod both_paths_http2;
 mod both_paths_requests;
