@@ -1,11 +1,14 @@
 //! One process replaces another under load, and no client notices: not one that keeps its connection, not one
 //! that opens a new one for every request, in HTTP/1.1 and HTTP/2.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::support::client::{Client, Version};
 use crate::support::model::{Behaviour, ModelServer};
@@ -169,4 +172,38 @@ async fn after_a_replacement_that_died_the_next_one_takes_over() {
     let (answered, failed) = crowd.disperse().await;
     assert!(failed.is_empty(), "of {answered}: {failed:?}");
     assert!(next.is_running());
+}
+
+/// The service manager opens the socket and keeps it: clients wait there before the first process and between two, and
+/// notice nothing of it.
+#[tokio::test]
+async fn restarts_under_a_service_manager_lose_nothing() {
+    let model = ModelServer::start(Behaviour::GOOD);
+    let site = Site::new();
+    let model = model.address();
+    site.configure(&Digits::new(model, model, "weight: 30%"));
+    let socket = TcpListener::bind(site.http).unwrap();
+    let crowd = Crowd::gather(site.http);
+    let mut former: Option<Serin> = None;
+    for _ in 0..3 {
+        if let Some(mut former) = former.take() {
+            former.terminate();
+            assert_eq!(former.ended(SOON).await.code(), Some(0));
+        }
+        // On the queue while nobody is there to take it.
+        let mut queued = TcpStream::connect(site.http).await.unwrap();
+        let request = b"POST /v2/models/digits/infer HTTP/1.0\r\nx-user-id: early\r\n\r\n";
+        queued.write_all(request).await.unwrap();
+        let config = site.config();
+        let arguments = ["run", "-c", config.to_str().unwrap()];
+        let passed = socket.try_clone().unwrap();
+        former = Some(Serin::spawn_on_socket(&arguments, passed.into()));
+        let mut answer = String::new();
+        let reading = timeout(SOON, queued.read_to_string(&mut answer)).await;
+        assert!(matches!(reading, Ok(Ok(_))), "{reading:?}");
+        assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+        crowd.answers_more(REQUESTS / 6).await;
+    }
+    let (answered, failed) = crowd.disperse().await;
+    assert!(failed.is_empty(), "of {answered}: {failed:?}");
 }

@@ -1,6 +1,7 @@
 //! The process under test: started, signalled, watched, and never left behind.
 
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -34,10 +35,26 @@ impl Serin {
         Self::launch(command)
     }
 
+    /// The same with a socket that is listened on already, as a service manager passes it on (`sd_listen_fds(3)`).
+    pub(crate) fn spawn_on_socket(arguments: &[&str], socket: OwnedFd) -> Self {
+        // The shell's process becomes the proxy's: the number stays.
+        let pass_on = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" \"$@\"";
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", pass_on])
+            .arg(env!("CARGO_BIN_EXE_serin"))
+            .args(arguments);
+        Self::launch_with(command, socket.into())
+    }
+
     /// Starts a prepared command, its output captured.
-    pub(crate) fn launch(mut command: Command) -> Self {
+    pub(crate) fn launch(command: Command) -> Self {
+        Self::launch_with(command, Stdio::null())
+    }
+
+    fn launch_with(mut command: Command, input: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
