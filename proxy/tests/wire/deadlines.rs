@@ -8,13 +8,12 @@ use hyper::body::Incoming;
 use serin_config::model::{Protocol, Route, Timeouts};
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
 
 use super::frames;
 use super::http2_client::Http2;
 use super::support::{
     DEADLINE, Proxy, config, full, get, get2, post, raw_upstream, read_head, refusing, rollout,
-    route, says, text, upstream, within,
+    route, says, telling, text, upstream, within,
 };
 
 /// Short enough to be waited for.
@@ -63,18 +62,8 @@ async fn an_upstream_that_hangs_is_a_gateway_timeout() {
 #[tokio::test]
 async fn an_upstream_that_hangs_behind_a_body_whose_end_came_late_is_one_too() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let (tell, mut told) = mpsc::unbounded_channel();
-        let server = upstream(move |request: Request<Incoming>| {
-            let tell = tell.clone();
-            async move {
-                let mut body = request.into_body();
-                while body.frame().await.is_some() {
-                    tell.send(()).unwrap();
-                }
-                std::future::pending().await
-            }
-        });
-        let mut hanging = route(server.await);
+        let (server, mut told) = telling(std::future::pending).await;
+        let mut hanging = route(server);
         hanging.baseline.protocol = protocol;
         let response = Timeouts {
             response: SHORT,

@@ -23,7 +23,7 @@ use super::frames;
 use super::http2_client::Http2;
 use super::support::{
     AnyBody, Proxy, backend, config, full, get, post, raw_upstream, read_head, refusing, rollout,
-    says, text, trailed, until, upstream, within,
+    says, telling, text, trailed, until, upstream, within,
 };
 
 /// A request as a server saw it.
@@ -111,19 +111,9 @@ fn chunked(pieces: &[&[u8]]) -> AnyBody {
 /// The body's last piece and its end come apart.
 #[tokio::test]
 async fn a_request_whose_end_came_late_is_copied_too() {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let baseline = upstream(move |request: Request<Incoming>| {
-        let tell = tell.clone();
-        async move {
-            let mut body = request.into_body();
-            while body.frame().await.is_some() {
-                tell.send(()).unwrap();
-            }
-            Response::new(full("from baseline"))
-        }
-    });
+    let (baseline, mut told) = telling(|| async { Response::new(full("from baseline")) }).await;
     let (shadow, mut seen) = listening().await;
-    let proxy = start(mirrored(baseline.await, shadow));
+    let proxy = start(mirrored(baseline, shadow));
     let mut client = Http2::hello(&proxy, "late end").await;
     client
         .send(&[frames::post(1, "/"), frames::data(1, b"all")].concat())

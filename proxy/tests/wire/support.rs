@@ -29,7 +29,7 @@ use serin_stats::snapshot::{Arm, ArmCounts, Outcome, Snapshot};
 use serin_stats::split::Split;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 /// Nothing in these tests may take longer.
@@ -97,6 +97,26 @@ where
         }
     });
     address
+}
+
+/// An upstream that tells of each piece of a request's body, and answers like this when it has all of it.
+pub(crate) async fn telling<F, A>(answer: F) -> (SocketAddr, mpsc::UnboundedReceiver<()>)
+where
+    F: Fn() -> A + Clone + Send + 'static,
+    A: Future<Output = Response<AnyBody>> + Send + 'static,
+{
+    let (tell, told) = mpsc::unbounded_channel();
+    let address = upstream(move |request: Request<Incoming>| {
+        let (tell, answering) = (tell.clone(), answer());
+        async move {
+            let mut body = request.into_body();
+            while body.frame().await.is_some() {
+                tell.send(()).unwrap();
+            }
+            answering.await
+        }
+    });
+    (address.await, told)
 }
 
 /// An upstream that answers every request with a text.
