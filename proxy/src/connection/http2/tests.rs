@@ -54,13 +54,12 @@ fn leave_for_an_empty_piece_uses_up_no_turn() {
         stream
     };
     let (stuck, other) = (stream(1, 0), stream(3, 100));
-    let mut nobody = Context::from_waker(Waker::noop());
-    let mut room =
-        |stream: &Rc<Stream>, wanted| match session.poll_room(&mut nobody, stream, wanted) {
-            Poll::Ready(Ok(may)) => Some(may),
-            Poll::Ready(Err(_)) => panic!("it is gone"),
-            Poll::Pending => None,
-        };
+    let nobody = Context::from_waker(Waker::noop());
+    let room = |stream: &Rc<Stream>, wanted| match session.poll_room(&nobody, stream, wanted) {
+        Poll::Ready(Ok(may)) => Some(may),
+        Poll::Ready(Err(_)) => panic!("it is gone"),
+        Poll::Pending => None,
+    };
     assert_eq!(room(&stuck, 10), None);
     // Nothing is written of it, so that no flush comes which could begin the next turn.
     assert_eq!(room(&other, 0), Some(0));
