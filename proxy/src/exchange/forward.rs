@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONTENT_LENGTH;
 use http::request::Parts;
 use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -166,12 +167,14 @@ impl Exchange<'_> {
             upload: upload.state(),
             interim: self.interim.as_ref(),
         };
+        let is_head = head.method == Method::HEAD;
         let request = Request::from_parts(head, upload);
         let (response, lease) = self.put(&question, booking, request).await?;
         let (head, body) = response.into_parts();
         let body = lease.read(body).filter(|_| !head.status.is_informational());
         let body = body.ok_or_else(|| Failure::BadResponse("101 that nobody asked for".into()))?;
         let answered = Answered {
+            is_head,
             idle: timeouts.idle,
             end: question.end,
             upload: question.upload,
@@ -269,6 +272,16 @@ impl Exchange<'_> {
         ticket: Ticket,
     ) -> Response<Relay> {
         let (mut head, body) = response.into_parts();
+        // What comes behind such a head all the same would be the beginning of the next answer to some clients.
+        let is_bodiless = answered.is_head
+            || matches!(
+                head.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
+        let body = (!is_bodiless).then_some(body);
+        if head.status == StatusCode::NO_CONTENT {
+            head.headers.remove(CONTENT_LENGTH);
+        }
         let meaning = if self.is_call && head.status == StatusCode::OK {
             match grpc::outcome(&head.headers) {
                 Some(outcome) => Meaning::Known(outcome),
@@ -297,6 +310,8 @@ impl Exchange<'_> {
 
 /// What the rest of an answered exchange needs.
 struct Answered {
+    /// Its request wanted nothing but the head.
+    is_head: bool,
     idle: Duration,
     end: Option<Instant>,
     upload: Rc<UploadState>,

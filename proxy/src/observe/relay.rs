@@ -41,17 +41,18 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Watches this body. The head has arrived.
+    /// Watches this body; `None` for an answer that can have none, whatever the upstream goes on to send. The head has
+    /// arrived.
     pub(crate) fn new(
-        body: Reading,
+        body: Option<Reading>,
         meaning: Meaning,
         patience: Patience,
         ticket: Ticket,
         upload: std::rc::Rc<UploadState>,
     ) -> Self {
-        let is_over = body.is_end_stream();
+        let is_over = body.as_ref().is_none_or(Body::is_end_stream);
         let mut relay = Self {
-            body: Some(body),
+            body,
             meaning,
             patience,
             ticket,

@@ -33,6 +33,7 @@ mod http2_requests;
 mod http2_streams;
 mod http2_strict;
 mod http2_uploads;
+mod http2_upstreams;
 mod http2_windows;
 mod leaving;
 mod life;
