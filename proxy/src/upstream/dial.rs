@@ -16,6 +16,7 @@ use super::member::Member;
 use super::pool::Reach;
 use crate::error::Failure;
 use crate::exchange::Upload;
+use crate::h1::head::LARGEST_HEAD;
 use crate::socket::{Socket, Stream};
 use crate::tls;
 
@@ -72,6 +73,7 @@ pub(crate) async fn http2(
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(LARGEST_HEAD as u32)
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PING_TIMEOUT)
         .handshake(TokioIo::new(stream))

@@ -167,6 +167,11 @@ async fn fields_of_answers_arrive_unless_they_end_here() {
             ..ROW
         },
         Row {
+            name: "a large one",
+            answer: vec![("x-a", &*"x".repeat(40_000).leak())].leak(),
+            ..ROW
+        },
+        Row {
             name: "where to go",
             status: 302,
             answer: &[("location", "http://elsewhere/"), ("retry-after", "3")],
