@@ -5,7 +5,7 @@ use http::header::{
     TRANSFER_ENCODING, UPGRADE,
 };
 
-use crate::h1::field::{self, Known};
+use crate::h1::field::{self, InTrailer, Known};
 
 /// The one field of ours that clients may send.
 const ROUTING_KEY: HeaderName = HeaderName::from_static("x-serin-routing-key");
@@ -62,7 +62,7 @@ fn ends_here(name: &HeaderName) -> bool {
 }
 
 /// Removes every `x-serin-…`: those are ours to set.
-pub(crate) fn strip_ours(headers: &mut HeaderMap) {
+pub(super) fn strip_ours(headers: &mut HeaderMap) {
     strip_ours_but(headers, None);
 }
 
@@ -81,6 +81,15 @@ fn strip_ours_but(headers: &mut HeaderMap, kept: Option<&HeaderName>) {
 /// field, such as `content_length` for `content-length`.
 pub(crate) fn strip_underscored(headers: &mut HeaderMap) {
     remove_all(headers, |name| name.as_str().contains('_'));
+}
+
+/// Removes from trailers what would frame, route or authenticate, or is ours to say (RFC 9110, section 6.5.1): those
+/// that come over HTTP/1.1 are without it already. Names with underscores are another affair.
+pub(crate) fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_all(trailers, |name| {
+        let name = name.as_str();
+        field::known(name) != Known::Underscored && field::in_trailer(name) != InTrailer::Passes
+    });
 }
 
 /// One at a time: a client that sends many of them is no hot path.
@@ -139,6 +148,20 @@ mod tests {
         for name in &HOP_BY_HOP {
             assert!(ends_here(name), "{name}");
         }
+    }
+
+    #[test]
+    fn trailers_neither_frame_nor_route() {
+        let mut trailers = map(&[
+            ("content-length", "5"),
+            ("host", "a"),
+            ("set-cookie", "a=b"),
+            ("x-serin-arm", "canary"),
+            ("grpc-status", "0"),
+            ("error_details", "none"),
+        ]);
+        clean_trailers(&mut trailers);
+        assert_eq!(names(&trailers), ["error_details", "grpc-status"]);
     }
 
     #[test]

@@ -37,7 +37,7 @@ mod retry;
 mod translate;
 mod upload;
 
-pub(crate) use fields::strip_ours;
+pub(crate) use fields::{clean_trailers, strip_underscored};
 pub(crate) use heads::written;
 pub(crate) use reply::Reply;
 pub(crate) use retry::Budgets;

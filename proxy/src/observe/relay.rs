@@ -102,7 +102,7 @@ impl Relay {
         self.ticket.see_first_byte();
         let frame = match frame.into_trailers() {
             Ok(mut trailers) => {
-                crate::exchange::strip_ours(&mut trailers);
+                crate::exchange::clean_trailers(&mut trailers);
                 if let (Meaning::InTrailers { .. }, Some(outcome)) =
                     (self.meaning, grpc::outcome(&trailers))
                 {

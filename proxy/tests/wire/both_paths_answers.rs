@@ -2,7 +2,7 @@
 
 use serin_stats::snapshot::Outcome;
 
-use super::both_paths::{Body, ONLY_HTTP1, ROW, Row, Says, play};
+use super::both_paths::{Body, ONLY_HTTP1, ONLY_HTTP2, ROW, Row, STOPPED, STRAY, Says, play};
 
 #[tokio::test]
 async fn statuses_and_bodies_arrive() {
@@ -93,6 +93,21 @@ async fn statuses_and_bodies_arrive() {
             answer_body: pieces,
             answer_trailers: &[("x-t", "one"), ("x-u", ""), ("x-t", "two")],
             fields: &[("te", "trailers")],
+            ..ROW
+        },
+        Row {
+            name: "trailers that concern others",
+            answer_body: pieces,
+            answer_trailers: STRAY,
+            trailers_without: STOPPED,
+            ..ROW
+        },
+        Row {
+            name: "a length behind the body",
+            upstreams: ONLY_HTTP2,
+            answer_body: pieces,
+            answer_trailers: &[("content-length", "9"), ("x-t", "y")],
+            trailers_without: &["content-length"],
             ..ROW
         },
         Row {
@@ -242,6 +257,13 @@ async fn answers_that_come_early_arrive() {
             name: "in pieces",
             body: Body::Pieces(&["hello"]),
             answer_body: Body::Pieces(&["a", "b"]),
+            ..early
+        },
+        Row {
+            name: "to who waits for leave",
+            fields: &[("expect", "100-continue")],
+            up_without: &["expect"],
+            body: Body::Length("hello"),
             ..early
         },
         Row {

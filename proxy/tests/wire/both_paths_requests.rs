@@ -5,7 +5,7 @@ use std::time::Duration;
 use serin_stats::snapshot::Outcome;
 
 use super::both_paths::{
-    Body, MOST, ONLY_HTTP1, ONLY_HTTP2, ROW, Row, Says, Text, play, play_where,
+    Body, MOST, ONLY_HTTP1, ONLY_HTTP2, ROW, Row, STOPPED, STRAY, Says, Text, play, play_where,
 };
 
 /// A text of so many bytes.
@@ -35,6 +35,11 @@ async fn methods_targets_and_bodies_arrive() {
         Row {
             name: "odd letters",
             path: "/a%2Fb;c=d/~e/..%00/$&'()*+,=:@",
+            ..ROW
+        },
+        Row {
+            name: "letters that are none of a path's",
+            path: "/{\"a\"|^\\}?`^|{}\\[]",
             ..ROW
         },
         Row {
@@ -86,6 +91,21 @@ async fn methods_targets_and_bodies_arrive() {
             name: "trailers",
             body: pieces,
             trailers: &[("x-t", "one"), ("x-t", "two"), ("x-u", "")],
+            ..POST
+        },
+        Row {
+            name: "trailers that concern others",
+            body: pieces,
+            trailers: STRAY,
+            trailers_without: STOPPED,
+            ..POST
+        },
+        Row {
+            name: "a length behind the body",
+            clients: ONLY_HTTP2,
+            body: pieces,
+            trailers: &[("content-length", "9"), ("x-t", "y")],
+            trailers_without: &["content-length"],
             ..POST
         },
         Row {

@@ -389,7 +389,11 @@ fn trailers(
         return wrong("trailers that don't end the stream");
     }
     let trailers = match assembly.trailers() {
-        Ok(trailers) => trailers,
+        Ok(mut trailers) => {
+            exchange::clean_trailers(&mut trailers);
+            exchange::strip_underscored(&mut trailers);
+            trailers
+        }
         Err(Refusal::Malformed(what)) => return wrong(what),
         // They may be left out (RFC 9110, section 6.5.1).
         Err(_) => HeaderMap::new(),
