@@ -211,3 +211,36 @@ async fn requests_and_answers_pass_each_other_on_many_streams() {
         assert_eq!(client.served(stream).await.text(), format!("/{stream}"));
     }
 }
+
+/// An upstream that talks and talks before its answer, to a client that takes nothing: what is left out of that is no
+/// loss, and is not kept for the client.
+#[tokio::test]
+async fn interim_responses_that_nobody_takes_are_not_kept() {
+    const TIMES: usize = 8_000;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let server = raw_upstream(move |mut stream| {
+        let tell = tell.clone();
+        async move {
+            read_head(&mut stream).await;
+            let field = "x".repeat(8_000);
+            let hint = format!("HTTP/1.1 103 Early Hints\r\nlink: {field}\r\n\r\n");
+            for _ in 0..TIMES {
+                stream.write_all(hint.as_bytes()).await.unwrap();
+            }
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+            stream.write_all(answer).await.unwrap();
+            tell.send(()).unwrap();
+        }
+    });
+    let proxy = Proxy::of(route(server.await));
+    let mut client = Http2::hello(&proxy, "talkative").await;
+    client.send(&get(1, "/")).await;
+    within("all of it", told.recv()).await.unwrap();
+    let mut came = Vec::new();
+    while !came.ends_with(b"hello") {
+        let read = within("the answer", client.stream.read_buf(&mut came)).await;
+        assert!(matches!(read, Ok(1..)), "{read:?}");
+    }
+    let most = TIMES / 2 * 8_000;
+    assert!((8_000..most).contains(&came.len()), "{}", came.len());
+}

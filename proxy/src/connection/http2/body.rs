@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 
-use super::session::Session;
+use super::session::{SEND_BUFFER, Session};
 use super::stream::{Next, Sending, Stream};
 use crate::error::BoxError;
 
@@ -41,9 +41,11 @@ impl Interim {
         self.session.address.clone()
     }
 
-    /// Tells the client, unless its answer has begun.
+    /// Tells the client, unless its answer has begun, or it takes nothing of what it was told before: an upstream may
+    /// say such things without end, and each can be left out.
     pub(crate) fn say(&self, status: u16, headers: &HeaderMap) {
-        if self.stream.sending.get() == Sending::Nothing {
+        let is_heard = self.session.waits() < SEND_BUFFER;
+        if is_heard && self.stream.sending.get() == Sending::Nothing {
             self.session.put_interim(&self.stream, status, headers);
         }
     }
