@@ -22,6 +22,7 @@ mod endpoints;
 mod forwarding;
 mod frames;
 mod hpack;
+mod http1_to_http2;
 mod http2_abuse;
 mod http2_answers;
 mod http2_cases;
