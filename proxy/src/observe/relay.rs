@@ -132,9 +132,13 @@ impl Body for Relay {
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
-        match Pin::new(body).poll_frame(cx) {
+        match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.see(frame)))),
             Poll::Ready(Some(Err(error))) => this.break_off(error),
+            // hyper takes any reset without an error for the end, though it is one only behind a whole answer.
+            Poll::Ready(None) if !body.is_end_stream() => {
+                this.break_off("the upstream reset its stream".into())
+            }
             Poll::Ready(None) => {
                 this.finish();
                 Poll::Ready(None)

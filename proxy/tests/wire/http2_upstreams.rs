@@ -221,3 +221,53 @@ async fn an_answer_that_can_have_no_body_has_none() {
         }
     }
 }
+
+/// Node's servers give a stream up like this: `NO_ERROR`, which is right only behind a whole answer.
+#[tokio::test]
+async fn an_answer_that_is_given_up_without_an_error_is_not_whole() {
+    let answer = |id| {
+        let head = frame(HEADERS, END_HEADERS, id, &block(&[(":status", "200")]));
+        [head, data(id, b"half"), reset(id, NO_ERROR)].concat()
+    };
+    let (server, _told) = framing(answer).await;
+    let proxy = front(server, Over::Http2).await;
+    let answer = proxy.converse(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
+    let mut http2 = Http2::hello(&proxy, "given up").await;
+    http2.send(&ask(1, END_STREAM, "GET", &[])).await;
+    let answer = http2.answer(1).await;
+    assert!(!answer.is_whole && answer.reset.is_some(), "{answer:?}");
+    // Nor is it when there is more of the request to come.
+    http2.send(&ask(3, 0, "POST", &[])).await;
+    let answer = http2.answer(3).await;
+    assert!(!answer.is_whole && answer.reset.is_some(), "{answer:?}");
+    http2.goes_on().await;
+    let counts = proxy.counts(3).await;
+    assert_eq!(counts.of(Arm::Baseline, Outcome::Error), 3);
+}
+
+/// … and behind one it is: the upstream wants no more of the upload.
+#[tokio::test]
+async fn an_upload_that_is_not_wanted_spoils_no_answer() {
+    let answer = |id| {
+        let head = frame(HEADERS, END_HEADERS, id, &block(&[(":status", "200")]));
+        [head, last_data(id, b"whole"), reset(id, NO_ERROR)].concat()
+    };
+    let (server, _told) = framing(answer).await;
+    let proxy = front(server, Over::Http2).await;
+    let mut stream = proxy.connect().await;
+    let words = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc";
+    stream.write_all(words.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within("the answer", stream.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    assert!(answer.ends_with("5\r\nwhole\r\n0\r\n\r\n"), "{answer}");
+    let mut http2 = Http2::hello(&proxy, "not wanted").await;
+    http2
+        .send(&[ask(1, 0, "POST", &[]), data(1, b"abc")].concat())
+        .await;
+    assert_eq!(http2.served(1).await.text(), "whole");
+    let counts = proxy.counts(2).await;
+    assert_eq!(counts.of(Arm::Baseline, Outcome::Success), 2);
+}
