@@ -96,7 +96,7 @@ pub(super) fn take<'d>(
         interim: None,
     };
     match order(exchange, &head, traits, client, body) {
-        Ok(Some(order)) => Taken::Order(Box::new(order)),
+        Ok(Some(order)) => Taken::Order(order),
         Ok(None) => Taken::BodyNeeded(traits),
         Err(failure) => Taken::Refused(failure.into(), Some(traits)),
     }
@@ -108,7 +108,7 @@ fn order<'d>(
     mut traits: Traits,
     client: &Client,
     body: route::Body<'_>,
-) -> Result<Option<Order<'d>>, Failure> {
+) -> Result<Option<Box<Order<'d>>>, Failure> {
     let limits = &exchange.rules.limits;
     if head.target.len() > limits.max_uri_bytes {
         return Err(Failure::TargetTooLong);
@@ -168,12 +168,12 @@ fn order<'d>(
         }
         Wire::Http2 => Outgoing::Http2(Box::new(translate::Head::of(head, host)?)),
     };
-    Ok(Some(Order {
+    Ok(Some(Box::new(Order {
         exchange,
         ticket,
         traits,
         head,
-    }))
+    })))
 }
 
 fn path_and_query(target: &str) -> (&str, Option<&str>) {
