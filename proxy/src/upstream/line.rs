@@ -82,7 +82,7 @@ impl Booking {
     /// A new connection.
     pub(crate) async fn new_line(self, limit: Duration) -> Result<Line, Failure> {
         // Boxed: connections are opened seldom, and a handshake is large.
-        let opening = Box::pin(self.upstream().reach().open(Wire::Http1, limit));
+        let opening = Box::pin(self.upstream().reach().open(Some(Wire::Http1), limit));
         let opened = opening.await;
         let stream = opened.inspect_err(|failure| self.note(failure))?;
         Ok(Line {
@@ -94,7 +94,7 @@ impl Booking {
 }
 
 impl Resting {
-    fn put(&self, stream: Stream, now: Instant, most: usize) {
+    pub(super) fn put(&self, stream: Stream, now: Instant, most: usize) {
         let mut resting = self.0.borrow_mut();
         if resting.len() < most {
             resting.push(Rest { stream, since: now });

@@ -2,7 +2,8 @@
 //!
 //! HTTP/1.1: idle connections, the latest used first, so that surplus ones grow old and are closed; one is used
 //! again only when it is still open and silent. HTTP/2: one connection that all exchanges share; who finds it
-//! closed opens the next, the others wait for that one attempt.
+//! closed opens the next, the others wait for that one attempt. Where the endpoint chooses what is spoken, that
+//! attempt finds it out for all: when it is HTTP/1.1 each goes on to a connection of its own.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -24,7 +25,15 @@ use crate::error::Failure;
 use crate::exchange::Upload;
 use crate::socket::Stream;
 
-type SharedHttp2 = Shared<LocalBoxFuture<'static, Result<http2::SendRequest<Upload>, Rc<Failure>>>>;
+/// `None` when the endpoint chose HTTP/1.1; the connection rests then.
+type Opened = Result<Option<http2::SendRequest<Upload>>, Rc<Failure>>;
+
+/// An attempt to open the shared connection.
+#[derive(Clone)]
+struct Attempt {
+    wanted: Option<Wire>,
+    opened: Shared<LocalBoxFuture<'static, Opened>>,
+}
 
 /// One member, as one worker reaches it.
 pub(crate) struct Upstream {
@@ -44,7 +53,7 @@ pub(super) struct Reach {
 #[derive(Default)]
 struct Kept {
     resting: Resting,
-    http2: RefCell<Option<SharedHttp2>>,
+    http2: RefCell<Option<Attempt>>,
 }
 
 impl Upstream {
@@ -113,48 +122,76 @@ impl Upstream {
         self.kept.resting.reap(now, limit);
     }
 
-    /// The connection that all share, and whether it was there.
+    /// The connection that all share, and whether it was there; `None` when the endpoint has the choice and chose
+    /// HTTP/1.1.
     pub(super) async fn shared_http2(
         &self,
+        wanted: Option<Wire>,
         limit: Duration,
-    ) -> Result<(http2::SendRequest<Upload>, bool), Rc<Failure>> {
-        let open = self.kept.http2.borrow().clone();
-        if let Some(open) = open {
-            let is_reused = open.peek().is_some();
-            match open.await {
-                Ok(sender) if !sender.is_closed() => return Ok((sender, is_reused)),
-                // The attempt that all waited for failed.
-                Err(failure) if !is_reused => return Err(failure),
+    ) -> Result<Option<(http2::SendRequest<Upload>, bool)>, Rc<Failure>> {
+        let last = self.kept.http2.borrow().clone();
+        if let Some(last) = last {
+            let is_reused = last.opened.peek().is_some();
+            match last.opened.await {
+                Ok(Some(sender)) if !sender.is_closed() => return Ok(Some((sender, is_reused))),
+                // What came of the attempt that all waited for.
+                Ok(None) if !is_reused && wanted.is_none() => return Ok(None),
+                Err(failure) if !is_reused && last.wanted == wanted => return Err(failure),
                 _ => {}
             }
         }
-        let next = self.open_http2(limit);
-        Ok((next.await?, false))
+        let next = self.open_http2(wanted, limit);
+        Ok(next.await?.map(|sender| (sender, false)))
     }
 
     /// Opens the next shared connection, unless another exchange did so meanwhile.
-    fn open_http2(&self, limit: Duration) -> SharedHttp2 {
+    fn open_http2(
+        &self,
+        wanted: Option<Wire>,
+        limit: Duration,
+    ) -> Shared<LocalBoxFuture<'static, Opened>> {
         let mut slot = self.kept.http2.borrow_mut();
-        let usable = slot.as_ref().filter(|open| match open.peek() {
-            None => true,
-            Some(Ok(sender)) => !sender.is_closed(),
-            Some(Err(_)) => false,
+        let usable = slot.as_ref().filter(|last| match last.opened.peek() {
+            None => last.wanted == wanted,
+            Some(Ok(Some(sender))) => !sender.is_closed(),
+            Some(Ok(None) | Err(_)) => false,
         });
-        if let Some(open) = usable {
-            return open.clone();
+        if let Some(last) = usable {
+            return last.opened.clone();
         }
-        let reach = self.reach.clone();
-        let dialing = async move { dial::http2(&reach, limit).await.map_err(Rc::new) };
-        let dialing = dialing.boxed_local().shared();
-        *slot = Some(dialing.clone());
-        dialing
+        let (reach, kept) = (self.reach.clone(), Rc::clone(&self.kept));
+        // On a task of its own: who began it may leave while others wait.
+        let opening = tokio::task::spawn_local(async move {
+            let stream = reach.open(wanted, limit).await?;
+            match Wire::on(&stream, wanted) {
+                Wire::Http2 => Ok(Some(dial::http2(stream).await?)),
+                Wire::Http1 => {
+                    kept.resting.put(stream, Instant::now(), usize::MAX);
+                    Ok(None)
+                }
+            }
+        });
+        let opened = opening.map(|opened| match opened {
+            Ok(opened) => opened.map_err(Rc::new),
+            Err(stopped) => Err(Rc::new(Failure::Connect(stopped.to_string()))),
+        });
+        let opened = opened.boxed_local().shared();
+        *slot = Some(Attempt {
+            wanted,
+            opened: opened.clone(),
+        });
+        opened
     }
 }
 
 impl Reach {
     /// Opens a stream to the member, or to another address of its name when its own doesn't answer: then the
     /// member is to blame, and the client need not know.
-    pub(super) async fn open(&self, wire: Wire, limit: Duration) -> Result<Stream, Failure> {
+    pub(super) async fn open(
+        &self,
+        wire: Option<Wire>,
+        limit: Duration,
+    ) -> Result<Stream, Failure> {
         let member = &*self.member;
         let siblings = member.siblings.load_full();
         let others = siblings

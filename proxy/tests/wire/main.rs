@@ -8,6 +8,7 @@
     reason = "a test that cannot go on should fail where it stands"
 )]
 
+mod alpn;
 mod authority;
 mod both_paths;
 mod both_paths_answers;
