@@ -148,7 +148,8 @@ impl Booking {
                 });
             }
         }
-        let line = match (fresh, self) {
+        // What was just opened to find out is there.
+        let line = match (fresh && is_http1, self) {
             (true, booking) => booking.new_line(limit).await?,
             (false, booking) => match booking.idle_line(Instant::now()) {
                 Ok(line) => line,
@@ -160,7 +161,9 @@ impl Booking {
 
     /// Notes a failure to connect.
     pub(crate) fn note(&self, failure: &Failure) {
-        if failure.blame() == Blame::Upstream {
+        // That all its connections are in use is no failure of the member.
+        let is_full = matches!(failure, Failure::Overloaded);
+        if failure.blame() == Blame::Upstream && !is_full {
             self.failed();
         }
     }

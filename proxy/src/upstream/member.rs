@@ -15,6 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::balance::{Candidate, PeakEwma};
 use super::dial::Wire;
 use super::ejection::Past;
+use super::quota::Quota;
 
 /// What a name stands for; all its members share it.
 pub(super) type Siblings = Arc<ArcSwap<Vec<SocketAddr>>>;
@@ -34,6 +35,8 @@ pub(crate) struct Member {
     pub(super) tls: Option<ClientTls>,
     /// Names it in this process and any other.
     seed: u64,
+    /// Its connections, where their number is bounded.
+    pub(super) quota: Arc<Quota>,
     in_flight: AtomicUsize,
     latency: AtomicU64,
     /// Exchanges that just failed here and look for another.
@@ -98,6 +101,7 @@ impl Member {
             siblings,
             tls,
             seed: xxh3_64(name.as_bytes()),
+            quota: Arc::default(),
             in_flight: AtomicUsize::new(0),
             latency: AtomicU64::new(PeakEwma::default().to_bits()),
             shunned: AtomicUsize::new(0),

@@ -18,8 +18,9 @@ use serin_config::model::Pool;
 
 use super::cluster::Cluster;
 use super::dial::{self, Wire};
-use super::line::Resting;
+use super::line::{Held, Resting};
 use super::member::Member;
+use super::quota::Counted;
 use crate::Clock;
 use crate::error::Failure;
 use crate::exchange::Upload;
@@ -36,6 +37,7 @@ struct Attempt {
 }
 
 /// One member, as one worker reaches it.
+#[derive(Clone)]
 pub(crate) struct Upstream {
     reach: Reach,
     kept: Rc<Kept>,
@@ -93,10 +95,6 @@ impl Upstream {
         &self.reach.member
     }
 
-    pub(super) const fn reach(&self) -> &Reach {
-        &self.reach
-    }
-
     pub(super) fn now_ms(&self) -> u64 {
         self.reach.clock.now_ms()
     }
@@ -111,15 +109,61 @@ impl Upstream {
         &self.reach.cluster.backend.handling.pool
     }
 
-    /// HTTP/1.1 connections that nobody uses.
-    pub(super) fn resting(&self) -> &Resting {
-        &self.kept.resting
+    /// An idle HTTP/1.1 connection, if there is one.
+    pub(super) fn idle(&self, now: Instant) -> Option<Held> {
+        let pool = self.limits();
+        let Some(most) = pool.max_connections else {
+            let stream = self.kept.resting.take(now, pool.idle_timeout)?;
+            return Some(Held {
+                stream,
+                is_reused: true,
+                counted: None,
+            });
+        };
+        let grant = self.member().quota.idle(most, now, pool.idle_timeout)?;
+        let (counted, stream) = grant.take();
+        Some(Held {
+            stream: stream?,
+            is_reused: true,
+            counted: Some(counted),
+        })
+    }
+
+    /// A new HTTP/1.1 connection, or one that came free meanwhile.
+    pub(super) async fn new_connection(&self, limit: Duration) -> Result<Held, Failure> {
+        let (counted, free) = self.reach.leave().await?;
+        let is_reused = free.is_some();
+        let stream = match free {
+            Some(stream) => stream,
+            None => self.reach.open(Some(Wire::Http1), limit).await?,
+        };
+        Ok(Held {
+            stream,
+            is_reused,
+            counted,
+        })
+    }
+
+    /// Keeps an HTTP/1.1 connection that nobody uses, if there are not so many.
+    pub(super) fn keep(&self, stream: Stream, counted: Option<Counted>, now: Instant, most: usize) {
+        match (counted, self.limits().max_connections) {
+            (Some(counted), Some(_)) => counted.keep(stream, now, most),
+            // From before a reload that bounds them: it was not counted.
+            (None, Some(_)) => {}
+            (_, None) => self.kept.resting.put(stream, now, most),
+        }
     }
 
     /// Closes connections that were idle for too long.
     pub(super) fn reap(&self, now: Instant) {
-        let limit = self.limits().idle_timeout;
-        self.kept.resting.reap(now, limit);
+        let pool = self.limits();
+        let own = match pool.max_connections {
+            // From before a reload, like those that `keep` closes.
+            Some(_) => Duration::ZERO,
+            None => pool.idle_timeout,
+        };
+        self.kept.resting.reap(now, own);
+        self.member().quota.reap(now, pool.idle_timeout);
     }
 
     /// The connection that all share, and whether it was there; `None` when the endpoint has the choice and chose
@@ -159,14 +203,22 @@ impl Upstream {
         if let Some(last) = usable {
             return last.opened.clone();
         }
-        let (reach, kept) = (self.reach.clone(), Rc::clone(&self.kept));
+        let own = self.clone();
         // On a task of its own: who began it may leave while others wait.
         let opening = tokio::task::spawn_local(async move {
-            let stream = reach.open(wanted, limit).await?;
+            let (counted, free) = match wanted {
+                Some(_) => (None, None),
+                // It counts if it turns out to be one of HTTP/1.1.
+                None => own.reach.leave().await?,
+            };
+            let stream = match free {
+                Some(stream) => stream,
+                None => own.reach.open(wanted, limit).await?,
+            };
             match Wire::on(&stream, wanted) {
                 Wire::Http2 => Ok(Some(dial::http2(stream).await?)),
                 Wire::Http1 => {
-                    kept.resting.put(stream, Instant::now(), usize::MAX);
+                    own.keep(stream, counted, Instant::now(), usize::MAX);
                     Ok(None)
                 }
             }
@@ -185,6 +237,23 @@ impl Upstream {
 }
 
 impl Reach {
+    /// Waits until one more HTTP/1.1 connection may be opened, where that is bounded, or one is free.
+    async fn leave(&self) -> Result<(Option<Counted>, Option<Stream>), Failure> {
+        let pool = &self.cluster.backend.handling.pool;
+        let Some(most) = pool.max_connections else {
+            return Ok((None, None));
+        };
+        let quota = &self.member.quota;
+        let claimed = quota.claim(most, Instant::now(), pool.idle_timeout);
+        let grant = match (claimed, &self.cluster.admission) {
+            (Ok(grant), _) => grant,
+            (Err(coming), Some(admission)) => admission.queue(coming).await?,
+            (Err(_), None) => return Err(Failure::Overloaded),
+        };
+        let (counted, free) = grant.take();
+        Ok((Some(counted), free))
+    }
+
     /// Opens a stream to the member, or to another address of its name when its own doesn't answer: then the
     /// member is to blame, and the client need not know.
     pub(super) async fn open(

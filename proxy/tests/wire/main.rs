@@ -36,6 +36,7 @@ mod http2_uploads;
 mod http2_windows;
 mod leaving;
 mod life;
+mod max_connections;
 mod outcomes;
 mod retries;
 mod routing;
