@@ -86,8 +86,8 @@ impl Lease {
         }
     }
 
-    /// Sends the request and waits for the response's head.
-    /// What the endpoint says before that is told to `interim`, on HTTP/1.1.
+    /// Sends the request and waits for the response's head. What the endpoint says before that is told to `interim`, on
+    /// HTTP/1.1: h2 would tell (`ResponseFuture::poll_informational`), and hyper's client above it doesn't ask.
     pub(crate) async fn send(
         &mut self,
         request: Request<Upload>,
