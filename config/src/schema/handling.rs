@@ -45,7 +45,7 @@ pub(super) fn pool() -> Value {
             (
                 "max_connections",
                 json!({
-                    "description": "Open at once to each address of an endpoint, by all workers together; those of health checks and of copies aside. A request that finds all in use waits in the queue of `concurrency`; without one, or when it is full or too slow, it is answered 503. Not set: any number.",
+                    "description": "Open at once to each address of an endpoint, by all workers together, for this backend; those of health checks and of copies aside. A request that finds all in use waits in the queue of `concurrency`; without one, or when it is full or too slow, another endpoint is asked if `retries` allow it, and else it is answered 503. Not set: any number.",
                     "type": "integer",
                     "minimum": 1,
                 }),

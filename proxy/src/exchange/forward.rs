@@ -191,7 +191,7 @@ impl Exchange<'_> {
                     // Who failed is asked again only when there is nobody else.
                     let failed = asked.shun();
                     let elsewhere = failed.leaves_others();
-                    if retry::is_of_connecting(&failure)
+                    if retry::is_of_connecting(&failure, elsewhere)
                         && budgets.allow(policy, Why::Connect { elsewhere }, made, true)
                     {
                         made += 1;

@@ -192,6 +192,26 @@ async fn without_a_queue_one_more_is_sent_away() {
 }
 
 #[tokio::test]
+async fn what_one_endpoint_has_no_room_for_goes_to_another() {
+    let (one, other) = (Server::start(None).await, Server::start(None).await);
+    let mut both = route(one.address);
+    let endpoints = &mut both.baseline.endpoints;
+    endpoints.extend(route(other.address).baseline.endpoints);
+    let proxy = Proxy::start(bounded(both, 1, 0), 0.0);
+    for round in 1..=20 {
+        let two = join_all([proxy.ask(get("/")), proxy.ask(get("/"))]);
+        let answering = async {
+            let all = || [&one, &other].map(|server| server.asked.load(SeqCst));
+            until("one each", || all() == [round; 2]).await;
+            one.answer(1);
+            other.answer(1);
+        };
+        let (answers, ()) = tokio::join!(two, answering);
+        assert!(answers.iter().all(|answer| answer.status() == 200));
+    }
+}
+
+#[tokio::test]
 async fn the_queue_is_bounded_and_who_leaves_it_takes_nothing() {
     let server = Server::start(None).await;
     let proxy = Proxy::start(bounded(route(server.address), 1, 2), 0.0);
