@@ -176,6 +176,7 @@ fn backend(backend: &Backend) -> Value {
         "pool": {
             "max_idle": handling.pool.max_idle,
             "idle_timeout": format_duration(handling.pool.idle_timeout),
+            "max_connections": handling.pool.max_connections,
         },
         "health_check": handling.health_check.as_ref().map(health_check),
         "ejection": handling.ejection.map_or(json!("never"), ejection),

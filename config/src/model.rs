@@ -367,9 +367,9 @@ impl std::fmt::Display for Endpoint {
 pub enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2; without TLS with prior knowledge.
     Http2,
-    /// HTTP/2 for gRPC requests, HTTP/1.1 for the rest.
+    /// HTTP/2 for gRPC requests; for the rest what an `https` endpoint chooses, and HTTP/1.1 without TLS.
     Auto,
 }
 

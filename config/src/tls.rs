@@ -51,8 +51,15 @@ pub struct ClientTls {
     /// The name that endpoints must prove and are told (SNI), instead of their own.
     pub server_name: Option<ServerName<'static>>,
     pub(crate) content: Fingerprint,
-    pub(crate) http1: Arc<ClientConfig>,
-    pub(crate) http2: Arc<ClientConfig>,
+    pub(crate) offers: Offers,
+}
+
+/// What handshakes with upstreams are made with, by what they offer.
+#[derive(Clone)]
+pub(crate) struct Offers {
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
+    either: Arc<ClientConfig>,
 }
 
 impl ServerTls {
@@ -67,13 +74,19 @@ impl ClientTls {
     /// What handshakes for HTTP/1.1 are made with.
     #[must_use]
     pub const fn http1(&self) -> &Arc<ClientConfig> {
-        &self.http1
+        &self.offers.http1
     }
 
     /// What handshakes for HTTP/2 are made with.
     #[must_use]
     pub const fn http2(&self) -> &Arc<ClientConfig> {
-        &self.http2
+        &self.offers.http2
+    }
+
+    /// What handshakes are made with in which the endpoint chooses between the two.
+    #[must_use]
+    pub const fn either(&self) -> &Arc<ClientConfig> {
+        &self.offers.either
     }
 }
 
@@ -154,24 +167,30 @@ pub(crate) fn server(
     Ok(Arc::new(config))
 }
 
-/// For a backend: HTTP/1.1's and HTTP/2's, which differ in what they ask for and share their sessions.
+/// For a backend: they differ in what they offer and share their sessions.
 pub(crate) fn client(
     roots: Arc<RootCertStore>,
     identity: Option<Identity>,
-) -> Result<(Arc<ClientConfig>, Arc<ClientConfig>), rustls::Error> {
+) -> Result<Offers, rustls::Error> {
     let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
     let verifier = verifier.map_err(|error| rustls::Error::General(error.to_string()))?;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_webpki_verifier(verifier);
-    let mut http1 = match identity {
+    let config = match identity {
         Some(identity) => builder.with_client_auth_cert(identity.chain, identity.key)?,
         None => builder.with_no_client_auth(),
     };
-    http1.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
-    let mut http2 = http1.clone();
-    http2.alpn_protocols = vec![ALPN_HTTP2.to_vec()];
-    Ok((Arc::new(http1), Arc::new(http2)))
+    let offering = |protocols: &[&[u8]]| {
+        let mut config = config.clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Arc::new(config)
+    };
+    Ok(Offers {
+        http1: offering(&[ALPN_HTTP1]),
+        http2: offering(&[ALPN_HTTP2]),
+        either: offering(&[ALPN_HTTP2, ALPN_HTTP1]),
+    })
 }
 
 /// Trusts who these certificates in PEM vouch for, or else the system's roots; nothing is offered by ALPN.

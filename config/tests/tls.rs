@@ -63,6 +63,7 @@ fn a_certificate_and_its_key_are_read() {
     let tls = baseline.tls.as_ref().expect("TLS");
     assert_eq!(tls.http1().alpn_protocols, [b"http/1.1"]);
     assert_eq!(tls.http2().alpn_protocols, [b"h2"]);
+    assert_eq!(tls.either().alpn_protocols, [&b"h2"[..], b"http/1.1"]);
     // Shown by path, and read back as the same.
     let effective = serin_config::effective(&config.config);
     assert!(!format!("{effective} {config:?}").contains("PRIVATE"));

@@ -27,6 +27,13 @@ impl Socket {
         Ok(Self(stream))
     }
 
+    /// Registers the stream with this thread's event loop, and with no other any more.
+    fn move_here(&mut self) -> io::Result<()> {
+        let stream = SockRef::from(&self.0).try_clone()?;
+        self.0 = TcpStream::from_std(stream.into())?;
+        Ok(())
+    }
+
     /// Whether an idle connection can be used again. Without a closer `look` it is what the last turn of the event
     /// loop knew.
     fn is_quiet(&self, look: bool) -> bool {

@@ -86,16 +86,17 @@ pub(crate) async fn accept(socket: Socket, config: Arc<ServerConfig>) -> io::Res
     Ok(Stream::Tls(Box::new(stream.into())))
 }
 
-/// Shakes hands with an endpoint, which must prove its name.
+/// Shakes hands with an endpoint, which must prove its name. It chooses what is spoken unless that is said.
 pub(crate) async fn connect(
     socket: Socket,
     endpoint: &Endpoint,
     tls: &ClientTls,
-    wire: Wire,
+    wire: Option<Wire>,
 ) -> io::Result<Stream> {
     let config = match wire {
-        Wire::Http1 => tls.http1(),
-        Wire::Http2 => tls.http2(),
+        Some(Wire::Http1) => tls.http1(),
+        Some(Wire::Http2) => tls.http2(),
+        None => tls.either(),
     };
     let name = match &tls.server_name {
         Some(name) => name.clone(),

@@ -12,8 +12,8 @@ pub(crate) const HASH_KEYS: Keys = Keys {
     later: &[],
 };
 pub(crate) const POOL_KEYS: Keys = Keys {
-    known: &["max_idle", "idle_timeout"],
-    later: &["max_connections"],
+    known: &["max_idle", "idle_timeout", "max_connections"],
+    later: &[],
 };
 pub(crate) const CHECK_KEYS: Keys = Keys {
     known: &[
@@ -85,6 +85,7 @@ fn pool(at: &At<'_>) -> Option<Pool> {
     Some(Pool {
         max_idle: fields.or("max_idle", default.max_idle, |at| count(at, 0)),
         idle_timeout: fields.or("idle_timeout", default.idle_timeout, At::duration),
+        max_connections: fields.get("max_connections").and_then(|at| count(at, 1)),
     })
 }
 

@@ -58,15 +58,14 @@ pub(crate) fn server(at: &At<'_>) -> Option<ServerTls> {
 /// A backend's `{ca, cert, key, server_name}`; without any, the system's roots.
 pub(crate) fn client(at: Option<&At<'_>>) -> Option<ClientTls> {
     let Some(at) = at else {
-        let (http1, http2) = tls::client(tls::system_roots(), None).ok()?;
+        let offers = tls::client(tls::system_roots(), None).ok()?;
         return Some(ClientTls {
             ca: None,
             cert: None,
             key: None,
             server_name: None,
             content: Read::default().content(),
-            http1,
-            http2,
+            offers,
         });
     };
     let fields = at.fields(CLIENT_KEYS)?;
@@ -90,7 +89,7 @@ pub(crate) fn client(at: Option<&At<'_>>) -> Option<ClientTls> {
         .zip(private)
         .map(|(chain, key)| Identity { chain, key });
     let roots = roots.map_or_else(tls::system_roots, Arc::new);
-    let (http1, http2) = tls::client(roots, identity)
+    let offers = tls::client(roots, identity)
         .map_err(|error| blame(&fields, &error))
         .ok()?;
     Some(ClientTls {
@@ -99,8 +98,7 @@ pub(crate) fn client(at: Option<&At<'_>>) -> Option<ClientTls> {
         key,
         server_name,
         content: read.content(),
-        http1,
-        http2,
+        offers,
     })
 }
 

@@ -35,6 +35,8 @@ pub struct Pool {
     pub max_idle: usize,
     /// They are not used again after this, and closed.
     pub idle_timeout: Duration,
+    /// HTTP/1.1 connections that are open at once, by all workers together; any number when not set.
+    pub max_connections: Option<usize>,
 }
 
 /// How endpoints are asked whether they are well.
@@ -91,6 +93,7 @@ impl Handling {
             max_idle: 512,
             // Python's model servers (uvicorn: MLServer, vLLM, KServe) close theirs after five seconds.
             idle_timeout: Duration::from_secs(4),
+            max_connections: None,
         },
         health_check: None,
         ejection: Some(Ejection {

@@ -24,13 +24,16 @@ pub(super) fn balance() -> Value {
 pub(super) fn pool() -> Value {
     let default = Handling::DEFAULT.pool;
     object(
-        "Idle HTTP/1.1 connections.",
+        "HTTP/1.1 connections. Over HTTP/2 each worker opens one to an endpoint.",
         handling::POOL_KEYS,
         &[],
         [
             (
                 "max_idle",
-                count("Kept per endpoint and worker.", default.max_idle as u64),
+                count(
+                    "Idle ones kept per endpoint and worker; per endpoint with `max_connections`.",
+                    default.max_idle as u64,
+                ),
             ),
             (
                 "idle_timeout",
@@ -38,6 +41,14 @@ pub(super) fn pool() -> Value {
                     duration("Not used again after this: less than the server's own keep-alive."),
                     format_duration(default.idle_timeout),
                 ),
+            ),
+            (
+                "max_connections",
+                json!({
+                    "description": "Open at once to each address of an endpoint, by all workers together, for this backend; those of health checks and of copies aside. A request that finds all in use waits in the queue of `concurrency`; without one, or when it is full or too slow, another endpoint is asked if `retries` allow it, and else it is answered 503. Not set: any number.",
+                    "type": "integer",
+                    "minimum": 1,
+                }),
             ),
         ],
     )

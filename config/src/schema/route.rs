@@ -238,7 +238,7 @@ fn mirroring() -> Value {
 fn arm(description: &str) -> Value {
     let protocols = backend::PROTOCOLS.map(|(name, _)| name);
     let protocol = choice(
-        "What is spoken: HTTP/1.1, HTTP/2 with prior knowledge, or HTTP/2 for gRPC and HTTP/1.1 for the rest.",
+        "What is spoken: HTTP/1.1, HTTP/2 (without TLS with prior knowledge), or `auto`: HTTP/2 for gRPC; for the rest what an https endpoint chooses in the handshake (ALPN), and HTTP/1.1 without TLS or a choice.",
         protocols,
     );
     let release = json!({

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use http::header::CONTENT_LENGTH;
 use http::request::Parts;
-use http::uri::Scheme;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use serin_config::model::Timeouts;
 use serin_stats::snapshot::Arm;
@@ -40,7 +39,8 @@ struct Question<'e> {
     arm: Arm,
     key: u64,
     timeouts: Timeouts,
-    wire: Wire,
+    /// Its own choice unless it is said.
+    wire: Option<Wire>,
     /// When everything must be over.
     end: Option<Instant>,
     upload: Rc<UploadState>,
@@ -121,7 +121,6 @@ impl Exchange<'_> {
         let booking = self.book(entry, arm, key).await?;
         let now = std::time::Instant::now();
         ticket.asks(ticket.answerer(), booking.endpoint(), now);
-        let wire = Wire::of(backend.protocol, self.is_call);
         let outbound = Outbound {
             peer: self.peer,
             address: self.interim.as_ref().and_then(Interim::address),
@@ -131,15 +130,9 @@ impl Exchange<'_> {
             },
             request_id: self.request_id,
             identity: &self.desk.identity,
-            wire,
-            scheme: if booking.endpoint().is_https {
-                Scheme::HTTPS
-            } else {
-                Scheme::HTTP
-            },
             traceparent: ticket.traceparent().and_then(Traceparent::to_value),
         };
-        outbound.apply(&mut head)?;
+        outbound.apply(&mut head);
         head.extensions.clear();
         let mirror = &self.desk.mirror;
         let length = || declared_length(&head).ok().flatten();
@@ -162,7 +155,7 @@ impl Exchange<'_> {
             arm,
             key,
             timeouts,
-            wire,
+            wire: Wire::of(backend, self.is_call),
             end: self.end(ticket),
             upload: upload.state(),
             interim: self.interim.as_ref(),
@@ -201,7 +194,7 @@ impl Exchange<'_> {
                     // Who failed is asked again only when there is nobody else.
                     let failed = asked.shun();
                     let elsewhere = failed.leaves_others();
-                    if retry::is_of_connecting(&failure)
+                    if retry::is_of_connecting(&failure, elsewhere)
                         && budgets.allow(policy, Why::Connect { elsewhere }, made, true)
                     {
                         made += 1;
@@ -214,6 +207,7 @@ impl Exchange<'_> {
                     return Err(failure);
                 }
             };
+            lease.address(&mut request)?;
             let spare = spare(&request);
             let sent = question.send(&mut lease, request).await;
             let sent = sent.inspect_err(|failure| lease.note(failure))?;

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, COOKIE, HOST, HeaderName, TE, VIA};
 use http::request;
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Uri, Version};
 use serin_config::model::{Backend, Expose};
 use serin_stats::snapshot::Arm;
 
@@ -39,17 +39,13 @@ pub(crate) struct Outbound<'a> {
     pub(crate) request_id: RequestId,
     /// Makes trace ids.
     pub(crate) identity: &'a Identity,
-    /// What is spoken to the upstream.
-    pub(crate) wire: Wire,
-    /// And whether in the clear.
-    pub(crate) scheme: Scheme,
     /// Ours, when the request is traced.
     pub(crate) traceparent: Option<HeaderValue>,
 }
 
 impl Outbound<'_> {
-    /// Makes a client's head the upstream's.
-    pub(crate) fn apply(self, head: &mut request::Parts) -> Result<(), Failure> {
+    /// Makes a client's head the upstream's; how it is [addressed](address) is left to who knows the protocol.
+    pub(crate) fn apply(self, head: &mut request::Parts) {
         let wants_trailers = takes_trailers(&head.headers);
         let via = via(head.version);
         let headers = &mut head.headers;
@@ -77,40 +73,52 @@ impl Outbound<'_> {
         if wants_trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
-        self.address(head, wants_trailers)
-    }
-
-    /// Where the authority stands depends on the protocol.
-    fn address(self, head: &mut request::Parts, wants_trailers: bool) -> Result<(), Failure> {
+        headers.insert(HOST, self.host);
         let path = head.uri.path_and_query().cloned();
         let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let mut uri = http::uri::Parts::default();
-        uri.path_and_query = Some(path);
-        match self.wire {
-            Wire::Http1 => {
-                if head.version == Version::HTTP_2 {
-                    join_cookies(&mut head.headers);
-                }
-                head.version = Version::HTTP_11;
-                head.headers.insert(HOST, self.host);
-                if wants_trailers {
-                    head.headers
-                        .insert(CONNECTION, HeaderValue::from_static("te"));
-                }
-            }
-            Wire::Http2 => {
-                head.version = Version::HTTP_2;
-                head.headers.remove(HOST);
-                let authority = Authority::try_from(self.host.as_bytes())
-                    .map_err(|_| Failure::Malformed("The Host is malformed."))?;
-                uri.scheme = Some(self.scheme);
-                uri.authority = Some(authority);
-            }
-        }
-        head.uri = Uri::from_parts(uri)
-            .map_err(|_| Failure::Malformed("The request target is malformed."))?;
-        Ok(())
+        head.uri = Uri::from(path);
     }
+}
+
+/// Addresses a request as this protocol has it: where the authority stands depends on it. The request may have been
+/// addressed before, for the other one.
+pub(crate) fn address<B>(
+    request: &mut Request<B>,
+    wire: Wire,
+    scheme: Scheme,
+) -> Result<(), Failure> {
+    const HOST_MALFORMED: Failure = Failure::Malformed("The Host is malformed.");
+    let is_http2 = request.version() == Version::HTTP_2;
+    let mut uri = std::mem::take(request.uri_mut()).into_parts();
+    let headers = request.headers_mut();
+    match wire {
+        Wire::Http1 => {
+            if let Some(authority) = uri.authority.take() {
+                let host = HeaderValue::from_str(authority.as_str());
+                headers.insert(HOST, host.map_err(|_| HOST_MALFORMED)?);
+            }
+            uri.scheme = None;
+            if is_http2 {
+                join_cookies(headers);
+            }
+            if headers.contains_key(TE) {
+                headers.insert(CONNECTION, HeaderValue::from_static("te"));
+            }
+            *request.version_mut() = Version::HTTP_11;
+        }
+        Wire::Http2 => {
+            headers.remove(CONNECTION);
+            if let Some(host) = headers.remove(HOST) {
+                let authority = Authority::try_from(host.as_bytes());
+                uri.authority = Some(authority.map_err(|_| HOST_MALFORMED)?);
+            }
+            uri.scheme = Some(scheme);
+            *request.version_mut() = Version::HTTP_2;
+        }
+    }
+    *request.uri_mut() =
+        Uri::from_parts(uri).map_err(|_| Failure::Malformed("The request target is malformed."))?;
+    Ok(())
 }
 
 /// Makes an upstream's head the client's: what concerns one connection or is ours to say goes.

@@ -22,7 +22,7 @@ use crate::identity::RequestId;
 use crate::observe::{Arrival, Relay, Ticket, grpc};
 use crate::plane::Rules;
 use crate::route::{Assignment, Found, RequestFacts, RouteEntry, Unassigned};
-use crate::upstream::Booking;
+use crate::upstream::{Booking, Wire};
 use crate::worker::{Desk, InFlight};
 
 mod admit;
@@ -38,7 +38,7 @@ mod translate;
 mod upload;
 
 pub(crate) use fields::{clean_trailers, strip_underscored};
-pub(crate) use heads::written;
+pub(crate) use heads::{address, written};
 pub(crate) use reply::Reply;
 pub(crate) use retry::Budgets;
 pub(crate) use upload::{Upload, UploadState};
@@ -157,6 +157,20 @@ impl Exchange<'_> {
         let route = &entry.route;
         self.desk.budgets.earn(entry.index, &route.retries);
         Ticket::open(entry, worker, assignment, self.arrival, id)
+    }
+
+    /// Whether this arm, and baseline if it may cover for it, is asked over HTTP/1.1 for certain.
+    fn speaks_http1(&self, entry: &RouteEntry, arm: Arm, backend: &Backend) -> bool {
+        let is_http1 = |arm, backend| match Wire::of(backend, self.is_call) {
+            Some(wire) => wire == Wire::Http1,
+            None => {
+                let cluster = self.rules.clusters.of(entry.index, arm);
+                cluster.is_some_and(|cluster| cluster.speaks_http1())
+            }
+        };
+        is_http1(arm, backend)
+            && (!retry::has_fallback(&entry.route, arm)
+                || is_http1(Arm::Baseline, &entry.route.baseline))
     }
 
     /// When the request had arrived.

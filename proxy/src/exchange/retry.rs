@@ -95,9 +95,13 @@ pub(crate) const fn is_covered_status(status: u16) -> bool {
     status >= 500
 }
 
-/// Whether a failure is that of connecting.
-pub(crate) const fn is_of_connecting(failure: &Failure) -> bool {
-    matches!(failure, Failure::Connect(_) | Failure::ConnectLate)
+/// Whether a failure is that of connecting: having as many connections as there may be is one where there is somewhere
+/// else to go.
+pub(crate) const fn is_of_connecting(failure: &Failure, elsewhere: bool) -> bool {
+    match failure {
+        Failure::Overloaded => elsewhere,
+        failure => matches!(failure, Failure::Connect(_) | Failure::ConnectLate),
+    }
 }
 
 #[cfg(test)]

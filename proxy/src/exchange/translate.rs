@@ -1,5 +1,5 @@
-//! An exchange between an HTTP/1.1 client and an HTTP/2 upstream: the client's side is ours, the upstream's is
-//! the one that HTTP/2 clients have too.
+//! An exchange between an HTTP/1.1 client and an upstream that speaks HTTP/2, or may choose to: the client's side is
+//! ours, the upstream's is the one that HTTP/2 clients have too.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};

@@ -88,7 +88,7 @@ impl Flight {
             return CopyResult::DroppedConnection.into();
         };
         let is_call = grpc::is_call(head.headers());
-        let wire = Wire::of(backend.protocol, is_call);
+        let wire = Wire::of(backend, is_call);
         let timeouts = self.timeouts();
         let pool = &self.mirror.pool;
         let mut line = match pool.line(backend, wire, timeouts.connect).await {
@@ -99,7 +99,7 @@ impl Flight {
                 return CopyResult::Unreachable.into();
             }
         };
-        let Some(request) = head.request(wire, line.scheme(), body) else {
+        let Some(request) = head.request(line.wire(), line.scheme(), body) else {
             return CopyResult::DroppedRequest.into();
         };
         match timeout(timeouts.response, line.send(request)).await {

@@ -1,11 +1,12 @@
 //! A copy's head: the original's as it goes to its upstream, addressed to the target, with the mark that it is
 //! a copy.
 
-use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, HeaderName, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery, Scheme};
+use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
+use crate::exchange::address;
 use crate::upstream::Wire;
 
 /// A client's head has at most 100, and gets a few of ours.
@@ -97,28 +98,14 @@ impl CopyHead {
 
     /// The request, for this protocol; `None` when its host is no authority.
     pub(super) fn request<B>(self, wire: Wire, scheme: Scheme, body: B) -> Option<Request<B>> {
-        let mut uri = http::uri::Parts::default();
-        uri.path_and_query = Some(self.path);
-        let mut headers = self.headers;
-        let version = match wire {
-            Wire::Http1 => {
-                if headers.contains_key(TE) {
-                    headers.insert(CONNECTION, HeaderValue::from_static("te"));
-                }
-                headers.insert(HOST, self.host);
-                Version::HTTP_11
-            }
-            Wire::Http2 => {
-                uri.scheme = Some(scheme);
-                uri.authority = Some(Authority::try_from(self.host.as_bytes()).ok()?);
-                Version::HTTP_2
-            }
-        };
         let mut request = Request::new(body);
         *request.method_mut() = self.method;
-        *request.uri_mut() = Uri::from_parts(uri).ok()?;
-        *request.version_mut() = version;
-        *request.headers_mut() = headers;
+        *request.uri_mut() = Uri::from(self.path);
+        // As it was received, perhaps: cookies are joined for HTTP/1.1.
+        *request.version_mut() = Version::HTTP_2;
+        *request.headers_mut() = self.headers;
+        request.headers_mut().insert(HOST, self.host);
+        address(&mut request, wire, scheme).ok()?;
         Some(request)
     }
 }

@@ -110,7 +110,7 @@ impl Pool {
     pub(super) async fn line(
         &self,
         backend: &Backend,
-        wire: Wire,
+        wire: Option<Wire>,
         limit: Duration,
     ) -> Result<Line, Failure> {
         let turn = self.turn.get();
@@ -176,29 +176,30 @@ impl Pool {
 }
 
 impl Peer {
-    fn idle(&self, wire: Wire) -> Option<Connection> {
-        match wire {
-            Wire::Http1 => {
-                let mut idle = self.idle.borrow_mut();
-                while let Some((http1, _)) = idle.pop() {
-                    if http1.sender.is_ready() {
-                        return Some(Connection::Http1(http1));
-                    }
-                }
-                None
-            }
-            Wire::Http2 => {
-                let shared = self.http2.borrow();
-                let usable = shared
-                    .as_ref()
-                    .filter(|shared| !shared.sender.is_closed() && !shared.is_spoilt.get());
-                usable.map(|shared| hold(Rc::clone(shared)))
+    fn idle(&self, wire: Option<Wire>) -> Option<Connection> {
+        if wire != Some(Wire::Http1) {
+            let shared = self.http2.borrow();
+            let usable = shared
+                .as_ref()
+                .filter(|shared| !shared.sender.is_closed() && !shared.is_spoilt.get());
+            if let Some(shared) = usable {
+                return Some(hold(Rc::clone(shared)));
             }
         }
+        if wire != Some(Wire::Http2) {
+            let mut idle = self.idle.borrow_mut();
+            while let Some((http1, _)) = idle.pop() {
+                if http1.sender.is_ready() {
+                    return Some(Connection::Http1(http1));
+                }
+            }
+        }
+        None
     }
 
-    async fn open(&self, wire: Wire, limit: Duration) -> Result<Connection, Failure> {
+    async fn open(&self, wire: Option<Wire>, limit: Duration) -> Result<Connection, Failure> {
         let stream = open(&self.endpoint, self.tls.as_ref(), None, wire, limit).await?;
+        let wire = Wire::on(&stream, wire);
         let stream = TokioIo::new(stream);
         let failed = |error: hyper::Error| Failure::Connect(error.to_string());
         match wire {
@@ -253,6 +254,14 @@ fn run(connection: impl Future<Output = hyper::Result<()>> + 'static) -> Task {
 }
 
 impl Line {
+    /// What is spoken on it.
+    pub(super) const fn wire(&self) -> Wire {
+        match self.connection {
+            Connection::Http1(_) => Wire::Http1,
+            Connection::Http2(_) => Wire::Http2,
+        }
+    }
+
     /// What the endpoint's URL begins with.
     pub(super) fn scheme(&self) -> Scheme {
         if self.peer.endpoint.is_https {

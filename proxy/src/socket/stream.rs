@@ -65,6 +65,17 @@ impl Stream {
         }
     }
 
+    /// Makes a connection of another worker this worker's own.
+    pub(crate) fn move_here(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.move_here(),
+            Self::Tls(stream) => match stream.as_mut() {
+                TlsStream::Client(stream) => stream.get_mut().0.move_here(),
+                TlsStream::Server(stream) => stream.get_mut().0.move_here(),
+            },
+        }
+    }
+
     /// Whether an idle connection can be used again: still open, and nothing came that nobody asked for. Without a
     /// closer `look` it is what the last turn of the event loop knew.
     pub(crate) fn is_quiet(&mut self, look: bool) -> bool {

@@ -55,15 +55,23 @@ impl Admission {
                 permit: Some(permit),
             });
         }
+        let permit = self.queue(Arc::clone(&self.places).acquire_owned()).await?;
+        Ok(Place {
+            permit: Some(permit),
+        })
+    }
+
+    /// Waits for this, if there is room in the queue and not too long.
+    pub(super) async fn queue<T, E>(
+        &self,
+        awaited: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Failure> {
         let Some(_waiting) = Waiting::begin(&self.waiting, self.limit.queue) else {
             return Err(self.shed());
         };
-        let places = Arc::clone(&self.places).acquire_owned();
-        match timeout(self.limit.queue_timeout, places).await {
-            Ok(Ok(permit)) => Ok(Place {
-                permit: Some(permit),
-            }),
-            // Nobody closes the semaphore.
+        match timeout(self.limit.queue_timeout, awaited).await {
+            Ok(Ok(it)) => Ok(it),
+            // Nobody closes what is waited for.
             Ok(Err(_)) | Err(_) => Err(self.shed()),
         }
     }

@@ -125,40 +125,45 @@ impl Booking {
         }
     }
 
-    /// A connection: an idle one if there is one and `fresh` doesn't forbid it, else a new one.
+    /// A connection: an idle one if there is one and `fresh` doesn't forbid it, else a new one. What is spoken is the
+    /// endpoint's choice unless it is said.
     pub(crate) async fn lease(
         self,
-        wire: Wire,
+        wire: Option<Wire>,
         fresh: bool,
         limit: Duration,
         buffers: &Rc<Buffers>,
     ) -> Result<Lease, Rc<Failure>> {
-        match wire {
-            Wire::Http1 => {
-                let line = match (fresh, self) {
-                    (true, booking) => booking.new_line(limit).await?,
-                    (false, booking) => match booking.idle_line(Instant::now()) {
-                        Ok(line) => line,
-                        Err(booking) => booking.new_line(limit).await?,
-                    },
-                };
-                Ok(Lease::Http1(Talk::new(line, buffers)))
-            }
-            Wire::Http2 => {
-                let shared = self.upstream.shared_http2(limit).await;
-                let (sender, is_reused) = shared.inspect_err(|failure| self.note(failure))?;
-                Ok(Lease::Http2 {
+        let is_http1 = match wire {
+            Some(wire) => wire == Wire::Http1,
+            None => self.upstream.member().speaks_http1(),
+        };
+        if !is_http1 {
+            let shared = self.upstream.shared_http2(wire, limit).await;
+            if let Some((sender, is_reused)) = shared.inspect_err(|failure| self.note(failure))? {
+                return Ok(Lease::Http2 {
                     booking: self,
                     sender,
                     is_reused,
-                })
+                });
             }
         }
+        // What was just opened to find out is there.
+        let line = match (fresh && is_http1, self) {
+            (true, booking) => booking.new_line(limit).await?,
+            (false, booking) => match booking.idle_line(Instant::now()) {
+                Ok(line) => line,
+                Err(booking) => booking.new_line(limit).await?,
+            },
+        };
+        Ok(Lease::Http1(Talk::new(line, buffers)))
     }
 
     /// Notes a failure to connect.
     pub(crate) fn note(&self, failure: &Failure) {
-        if failure.blame() == Blame::Upstream {
+        // That all its connections are in use is no failure of the member.
+        let is_full = matches!(failure, Failure::Overloaded);
+        if failure.blame() == Blame::Upstream && !is_full {
             self.failed();
         }
     }

@@ -100,6 +100,11 @@ impl Cluster {
         }
     }
 
+    /// Whether all members are known to speak HTTP/1.1 where that is their choice.
+    pub(crate) fn speaks_http1(&self) -> bool {
+        self.with_members(|members| members.iter().all(|member| member.speaks_http1()))
+    }
+
     /// Who of several is asked. When nobody is to be asked, everybody is: a backend that is all unwell fails by
     /// itself, and visibly.
     pub(super) fn pick<'m>(

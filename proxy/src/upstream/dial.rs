@@ -1,4 +1,8 @@
 //! Opens connections to an endpoint; those of HTTP/2 are handed each to a task of its own on this worker.
+//!
+//! What is spoken is configured, or the endpoint chooses it in a handshake that offers both (ALPN). What it chose
+//! last is kept with the [`Member`]: whoever knows that it is HTTP/1.1 needs no translation, and offers nothing
+//! else. That is forgotten when a connection can't be opened, as when the endpoint is restarted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,13 +11,12 @@ use std::time::Duration;
 use hyper::client::conn::http2;
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serin_config::model::{Endpoint, Protocol};
-use serin_config::tls::ClientTls;
+use serin_config::model::{Backend, Endpoint, Protocol};
+use serin_config::tls::{ALPN_HTTP2, ClientTls};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::member::Member;
-use super::pool::Reach;
 use crate::error::Failure;
 use crate::exchange::Upload;
 use crate::h1::head::LARGEST_HEAD;
@@ -25,19 +28,28 @@ use crate::tls;
 pub(crate) enum Wire {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2 with prior knowledge.
+    /// HTTP/2.
     Http2,
 }
 
 impl Wire {
-    /// What is spoken to a backend for this request.
-    pub(crate) const fn of(protocol: Protocol, is_call: bool) -> Self {
-        match protocol {
-            Protocol::Http1 => Self::Http1,
-            Protocol::Http2 => Self::Http2,
-            Protocol::Auto if is_call => Self::Http2,
-            Protocol::Auto => Self::Http1,
+    /// What is spoken to a backend for this request; `None` when that is its endpoints' choice.
+    pub(crate) const fn of(backend: &Backend, is_call: bool) -> Option<Self> {
+        match backend.protocol {
+            Protocol::Http1 => Some(Self::Http1),
+            Protocol::Http2 => Some(Self::Http2),
+            Protocol::Auto if is_call => Some(Self::Http2),
+            Protocol::Auto if backend.tls.is_some() => None,
+            Protocol::Auto => Some(Self::Http1),
         }
+    }
+
+    /// What is spoken on a stream that was opened for this.
+    pub(crate) fn on(stream: &Stream, wanted: Option<Self>) -> Self {
+        wanted.unwrap_or_else(|| match stream.agreed_protocol() {
+            Some(ALPN_HTTP2) => Self::Http2,
+            _ => Self::Http1,
+        })
     }
 }
 
@@ -62,12 +74,8 @@ const PING_AFTER: Duration = Duration::from_secs(20);
 /// … and given up when it doesn't answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Opens an HTTP/2 connection.
-pub(crate) async fn http2(
-    reach: &Reach,
-    limit: Duration,
-) -> Result<http2::SendRequest<Upload>, Failure> {
-    let stream = reach.open(Wire::Http2, limit).await?;
+/// Begins to speak HTTP/2.
+pub(super) async fn http2(stream: Stream) -> Result<http2::SendRequest<Upload>, Failure> {
     let (sender, connection) = http2::Builder::new(SameThread)
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -92,10 +100,16 @@ pub(crate) async fn http2(
 pub(super) async fn connect(
     member: &Member,
     address: Option<SocketAddr>,
-    wire: Wire,
+    wire: Option<Wire>,
     limit: Duration,
 ) -> Result<Stream, Failure> {
-    open(&member.endpoint, member.tls.as_ref(), address, wire, limit).await
+    let opened = open(&member.endpoint, member.tls.as_ref(), address, wire, limit).await;
+    match &opened {
+        Ok(stream) if wire.is_none() => member.chose(Some(Wire::on(stream, wire))),
+        Ok(_) => {}
+        Err(_) => member.chose(None),
+    }
+    opened
 }
 
 /// The same to an endpoint that is no member of a cluster: copies go out on connections of their own.
@@ -103,7 +117,7 @@ pub(crate) async fn open(
     endpoint: &Endpoint,
     tls: Option<&ClientTls>,
     address: Option<SocketAddr>,
-    wire: Wire,
+    wire: Option<Wire>,
     limit: Duration,
 ) -> Result<Stream, Failure> {
     let connecting = async {

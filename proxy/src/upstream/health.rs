@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
-use serin_config::model::{HealthCheck, HealthProbe, Protocol};
+use serin_config::model::{HealthCheck, HealthProbe};
 use tokio::time::timeout;
 
 use super::dial::{self, SameThread, Wire};
@@ -67,20 +67,16 @@ impl Streak {
     }
 }
 
-/// Asks once; why the answer is bad, if it is.
+/// Asks once; why the answer is bad, if it is. gRPC is HTTP/2, whatever else is spoken.
 pub(super) async fn ask(
     member: &Member,
     rule: &HealthCheck,
-    protocol: Protocol,
+    wire: Option<Wire>,
 ) -> Result<(), String> {
     let asking = async {
         match &rule.probe {
-            HealthProbe::Http(path) if protocol == Protocol::Http2 => {
-                let answer = ask_http2(member, get(member, path)?, rule.timeout).await?;
-                good_status(answer.status())
-            }
             HealthProbe::Http(path) => {
-                let answer = ask_http1(member, get(member, path)?, rule.timeout).await?;
+                let answer = ask_http(member, get(member, path)?, wire, rule.timeout).await?;
                 good_status(answer.status())
             }
             HealthProbe::Grpc(service) => ask_grpc(member, service, rule.timeout).await,
@@ -106,32 +102,32 @@ fn get(member: &Member, path: &str) -> Result<Request<Full<Bytes>>, BoxError> {
     Ok(request.body(Full::default())?)
 }
 
-async fn ask_http1(
+async fn ask_http(
     member: &Member,
     mut request: Request<Full<Bytes>>,
+    wire: Option<Wire>,
     limit: Duration,
 ) -> Result<http::Response<Incoming>, BoxError> {
-    let stream = dial::connect(member, member.address, Wire::Http1, limit).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let host = HeaderValue::try_from(member.endpoint.authority())?;
-    request.headers_mut().insert(HOST, host);
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
-    // Ends when the sender and the answer are dropped.
-    tokio::task::spawn_local(connection);
-    Ok(sender.send_request(request).await?)
-}
-
-async fn ask_http2(
-    member: &Member,
-    request: Request<Full<Bytes>>,
-    limit: Duration,
-) -> Result<http::Response<Incoming>, BoxError> {
-    let stream = dial::connect(member, member.address, Wire::Http2, limit).await?;
-    let (mut sender, connection) = http2::handshake(SameThread, TokioIo::new(stream)).await?;
-    // Ends when the sender and the answer are dropped.
-    tokio::task::spawn_local(connection);
-    Ok(sender.send_request(request).await?)
+    let stream = dial::connect(member, member.address, wire, limit).await?;
+    let wire = Wire::on(&stream, wire);
+    let stream = TokioIo::new(stream);
+    // The connections end when the sender and the answer are dropped.
+    match wire {
+        Wire::Http1 => {
+            let (mut sender, connection) = http1::handshake(stream).await?;
+            tokio::task::spawn_local(connection);
+            let host = HeaderValue::try_from(member.endpoint.authority())?;
+            request.headers_mut().insert(HOST, host);
+            let path = request.uri().path_and_query().cloned();
+            *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
+            Ok(sender.send_request(request).await?)
+        }
+        Wire::Http2 => {
+            let (mut sender, connection) = http2::handshake(SameThread, stream).await?;
+            tokio::task::spawn_local(connection);
+            Ok(sender.send_request(request).await?)
+        }
+    }
 }
 
 /// See `grpc/health/v1/health.proto`: a service's name goes out, a status comes back, 1 is SERVING.
@@ -143,7 +139,7 @@ async fn ask_grpc(member: &Member, service: &str, limit: Duration) -> Result<(),
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
     let request = request.body(Full::new(question(service)))?;
-    let answer = ask_http2(member, request, limit).await?;
+    let answer = ask_http(member, request, Some(Wire::Http2), limit).await?;
     good_status(answer.status())?;
     let body = Limited::new(answer.into_body(), LONGEST_ANSWER);
     let body = body.collect().await?.to_bytes();

@@ -12,16 +12,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
 use super::booking::Booking;
+use super::dial::Wire;
 use super::talk::Talk;
 use crate::connection::Interim;
 use crate::error::{BoxError, Failure};
-use crate::exchange::Upload;
+use crate::exchange::{Upload, address};
 
 /// A connection in use.
 pub(crate) enum Lease {
@@ -73,8 +75,19 @@ impl Lease {
         }
     }
 
-    /// Sends the request and waits for the response's head.
-    /// What the endpoint says before that is told to `interim`, on HTTP/1.1.
+    /// Addresses a request as the connection's protocol has it.
+    pub(crate) fn address(&self, request: &mut Request<Upload>) -> Result<(), Failure> {
+        match self {
+            Self::Http1(_) => address(request, Wire::Http1, Scheme::HTTP),
+            Self::Http2 { booking, .. } if booking.endpoint().is_https => {
+                address(request, Wire::Http2, Scheme::HTTPS)
+            }
+            Self::Http2 { .. } => address(request, Wire::Http2, Scheme::HTTP),
+        }
+    }
+
+    /// Sends the request and waits for the response's head. What the endpoint says before that is told to `interim`, on
+    /// HTTP/1.1: h2 would tell (`ResponseFuture::poll_informational`), and hyper's client above it doesn't ask.
     pub(crate) async fn send(
         &mut self,
         request: Request<Upload>,

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use super::booking::{Booking, Shunned};
-use super::dial::Wire;
+use super::quota::Counted;
 use crate::error::Failure;
 use crate::socket::Stream;
 
@@ -21,6 +21,16 @@ pub(crate) struct Line {
     /// The connection.
     pub(crate) stream: Stream,
     is_reused: bool,
+    counted: Option<Counted>,
+}
+
+/// A connection that nobody uses yet.
+pub(super) struct Held {
+    pub(super) stream: Stream,
+    /// It served others before.
+    pub(super) is_reused: bool,
+    /// Where their number is bounded.
+    pub(super) counted: Option<Counted>,
 }
 
 /// An endpoint's connections that nobody uses.
@@ -33,6 +43,15 @@ struct Rest {
 }
 
 impl Line {
+    fn of(booking: Booking, held: Held) -> Self {
+        Self {
+            booking,
+            stream: held.stream,
+            is_reused: held.is_reused,
+            counted: held.counted,
+        }
+    }
+
     /// Whether the connection served others before: the endpoint may be about to close it.
     pub(crate) const fn is_reused(&self) -> bool {
         self.is_reused
@@ -56,45 +75,37 @@ impl Line {
     /// The exchange is over, and nothing is left on the connection: it may serve the next.
     pub(crate) fn keep(self, now: Instant) {
         let Self {
-            booking, stream, ..
+            booking,
+            stream,
+            counted,
+            ..
         } = self;
         let upstream = booking.upstream();
         let most = upstream.limits().max_idle;
-        upstream.resting().put(stream, now, most);
+        upstream.keep(stream, counted, now, most);
     }
 }
 
 impl Booking {
     /// An idle connection, if there is one.
     pub(crate) fn idle_line(self, now: Instant) -> Result<Line, Self> {
-        let upstream = self.upstream();
-        let limit = upstream.limits().idle_timeout;
-        match upstream.resting().take(now, limit) {
-            Some(stream) => Ok(Line {
-                booking: self,
-                stream,
-                is_reused: true,
-            }),
+        match self.upstream().idle(now) {
+            Some(held) => Ok(Line::of(self, held)),
             None => Err(self),
         }
     }
 
-    /// A new connection.
+    /// A new connection; where their number is bounded perhaps one that came free while that was waited for.
     pub(crate) async fn new_line(self, limit: Duration) -> Result<Line, Failure> {
         // Boxed: connections are opened seldom, and a handshake is large.
-        let opening = Box::pin(self.upstream().reach().open(Wire::Http1, limit));
-        let opened = opening.await;
-        let stream = opened.inspect_err(|failure| self.note(failure))?;
-        Ok(Line {
-            booking: self,
-            stream,
-            is_reused: false,
-        })
+        let opened = Box::pin(self.upstream().new_connection(limit)).await;
+        let held = opened.inspect_err(|failure| self.note(failure))?;
+        Ok(Line::of(self, held))
     }
 }
 
 impl Resting {
-    fn put(&self, stream: Stream, now: Instant, most: usize) {
+    pub(super) fn put(&self, stream: Stream, now: Instant, most: usize) {
         let mut resting = self.0.borrow_mut();
         if resting.len() < most {
             resting.push(Rest { stream, since: now });
@@ -103,7 +114,7 @@ impl Resting {
 
     /// One that has rested for less than `limit`. The others may be closed by their server at this very moment, and who
     /// sends then gets nothing: a POST can't be sent again.
-    fn take(&self, now: Instant, limit: Duration) -> Option<Stream> {
+    pub(super) fn take(&self, now: Instant, limit: Duration) -> Option<Stream> {
         let mut resting = self.0.borrow_mut();
         while let Some(mut last) = resting.pop() {
             let rested = now.saturating_duration_since(last.since);

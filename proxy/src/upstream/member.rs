@@ -13,7 +13,9 @@ use serin_config::tls::ClientTls;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::balance::{Candidate, PeakEwma};
+use super::dial::Wire;
 use super::ejection::Past;
+use super::quota::Quota;
 
 /// What a name stands for; all its members share it.
 pub(super) type Siblings = Arc<ArcSwap<Vec<SocketAddr>>>;
@@ -33,6 +35,8 @@ pub(crate) struct Member {
     pub(super) tls: Option<ClientTls>,
     /// Names it in this process and any other.
     seed: u64,
+    /// Its connections, where their number is bounded.
+    pub(super) quota: Arc<Quota>,
     in_flight: AtomicUsize,
     latency: AtomicU64,
     /// Exchanges that just failed here and look for another.
@@ -41,6 +45,8 @@ pub(crate) struct Member {
     failures: AtomicU32,
     times: AtomicU32,
     until_ms: AtomicU64,
+    /// It did when it was last offered both.
+    chose_http1: AtomicBool,
     /// What checks say; well until they say otherwise.
     is_unwell: AtomicBool,
     /// It left the configuration, or its name.
@@ -95,12 +101,14 @@ impl Member {
             siblings,
             tls,
             seed: xxh3_64(name.as_bytes()),
+            quota: Arc::default(),
             in_flight: AtomicUsize::new(0),
             latency: AtomicU64::new(PeakEwma::default().to_bits()),
             shunned: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             times: AtomicU32::new(0),
             until_ms: AtomicU64::new(0),
+            chose_http1: AtomicBool::new(false),
             is_unwell: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
         }
@@ -181,6 +189,17 @@ impl Member {
         self.failures.store(0, Relaxed);
         self.times.store(past.times, Relaxed);
         self.until_ms.store(past.until_ms, Relaxed);
+    }
+
+    /// What it chose when it was offered both, or that it may choose otherwise now.
+    pub(super) fn chose(&self, wire: Option<Wire>) {
+        let is_http1 = wire == Some(Wire::Http1);
+        self.chose_http1.store(is_http1, Relaxed);
+    }
+
+    /// Whether it is known that HTTP/1.1 is spoken where that is its choice. Without TLS nobody asks.
+    pub(super) fn speaks_http1(&self) -> bool {
+        self.tls.is_none() || self.chose_http1.load(Relaxed)
     }
 
     /// What checks say.

@@ -3,7 +3,8 @@
 //! A backend is a [`cluster`] of [`member`]s, which all workers share: what is known of them is atomics.
 //! [`balance`], [`ejection`] and [`health`] say who is asked, [`admission`] how much at once, [`overseer`] looks
 //! names and health up, away from the workers. Connections are each worker's own: [`pool`] keeps a member's,
-//! [`dial`] opens them, [`line`] is one of HTTP/1.1 in use. Requests whose body is pulled (those of HTTP/2 clients)
+//! [`dial`] opens them, [`line`] is one of HTTP/1.1 in use; where their number is bounded, [`quota`] counts them for
+//! all workers. Requests whose body is pulled (those of HTTP/2 clients)
 //! go out by a [`lease`], over HTTP/1.1 as a [`talk`] in [`wording`].
 
 use std::cell::RefCell;
@@ -28,6 +29,7 @@ mod line;
 mod member;
 pub(crate) mod overseer;
 mod pool;
+mod quota;
 mod talk;
 mod wording;
 

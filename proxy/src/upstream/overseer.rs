@@ -17,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::cluster::Cluster;
 use super::clusters::Clusters;
+use super::dial::Wire;
 use super::health::{self, Streak};
 use super::member::Member;
 use crate::plane::{Phase, Signal};
@@ -107,6 +108,7 @@ async fn check_all(cluster: &Cluster) {
     let Some(rule) = &cluster.backend.handling.health_check else {
         return;
     };
+    let wire = Wire::of(&cluster.backend, false);
     let mut streaks: HashMap<u64, Streak> = HashMap::new();
     let mut ticks = interval(rule.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -114,7 +116,7 @@ async fn check_all(cluster: &Cluster) {
         ticks.tick().await;
         let members: Vec<Arc<Member>> = cluster.with_members(<[_]>::to_vec);
         let asking = members.iter().map(|member| async move {
-            let answer = health::ask(member, rule, cluster.backend.protocol).await;
+            let answer = health::ask(member, rule, wire).await;
             (member, answer)
         });
         let mut answers = stream::iter(asking).buffer_unordered(AT_ONCE);

@@ -2,7 +2,8 @@
 //!
 //! HTTP/1.1: idle connections, the latest used first, so that surplus ones grow old and are closed; one is used
 //! again only when it is still open and silent. HTTP/2: one connection that all exchanges share; who finds it
-//! closed opens the next, the others wait for that one attempt.
+//! closed opens the next, the others wait for that one attempt. Where the endpoint chooses what is spoken, that
+//! attempt finds it out for all: when it is HTTP/1.1 each goes on to a connection of its own.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -17,16 +18,26 @@ use serin_config::model::Pool;
 
 use super::cluster::Cluster;
 use super::dial::{self, Wire};
-use super::line::Resting;
+use super::line::{Held, Resting};
 use super::member::Member;
+use super::quota::Counted;
 use crate::Clock;
 use crate::error::Failure;
 use crate::exchange::Upload;
 use crate::socket::Stream;
 
-type SharedHttp2 = Shared<LocalBoxFuture<'static, Result<http2::SendRequest<Upload>, Rc<Failure>>>>;
+/// `None` when the endpoint chose HTTP/1.1; the connection rests then.
+type Opened = Result<Option<http2::SendRequest<Upload>>, Rc<Failure>>;
+
+/// An attempt to open the shared connection.
+#[derive(Clone)]
+struct Attempt {
+    wanted: Option<Wire>,
+    opened: Shared<LocalBoxFuture<'static, Opened>>,
+}
 
 /// One member, as one worker reaches it.
+#[derive(Clone)]
 pub(crate) struct Upstream {
     reach: Reach,
     kept: Rc<Kept>,
@@ -44,7 +55,7 @@ pub(super) struct Reach {
 #[derive(Default)]
 struct Kept {
     resting: Resting,
-    http2: RefCell<Option<SharedHttp2>>,
+    http2: RefCell<Option<Attempt>>,
 }
 
 impl Upstream {
@@ -84,10 +95,6 @@ impl Upstream {
         &self.reach.member
     }
 
-    pub(super) const fn reach(&self) -> &Reach {
-        &self.reach
-    }
-
     pub(super) fn now_ms(&self) -> u64 {
         self.reach.clock.now_ms()
     }
@@ -102,59 +109,158 @@ impl Upstream {
         &self.reach.cluster.backend.handling.pool
     }
 
-    /// HTTP/1.1 connections that nobody uses.
-    pub(super) fn resting(&self) -> &Resting {
-        &self.kept.resting
+    /// An idle HTTP/1.1 connection, if there is one.
+    pub(super) fn idle(&self, now: Instant) -> Option<Held> {
+        let pool = self.limits();
+        let Some(most) = pool.max_connections else {
+            let stream = self.kept.resting.take(now, pool.idle_timeout)?;
+            return Some(Held {
+                stream,
+                is_reused: true,
+                counted: None,
+            });
+        };
+        let grant = self.member().quota.idle(most, now, pool.idle_timeout)?;
+        let (counted, stream) = grant.take();
+        Some(Held {
+            stream: stream?,
+            is_reused: true,
+            counted: Some(counted),
+        })
+    }
+
+    /// A new HTTP/1.1 connection, or one that came free meanwhile.
+    pub(super) async fn new_connection(&self, limit: Duration) -> Result<Held, Failure> {
+        let (counted, free) = self.reach.leave().await?;
+        let is_reused = free.is_some();
+        let stream = match free {
+            Some(stream) => stream,
+            None => self.reach.open(Some(Wire::Http1), limit).await?,
+        };
+        Ok(Held {
+            stream,
+            is_reused,
+            counted,
+        })
+    }
+
+    /// Keeps an HTTP/1.1 connection that nobody uses, if there are not so many.
+    pub(super) fn keep(&self, stream: Stream, counted: Option<Counted>, now: Instant, most: usize) {
+        match (counted, self.limits().max_connections) {
+            (Some(counted), Some(_)) => counted.keep(stream, now, most),
+            // From before a reload that bounds them: it was not counted.
+            (None, Some(_)) => {}
+            (_, None) => self.kept.resting.put(stream, now, most),
+        }
     }
 
     /// Closes connections that were idle for too long.
     pub(super) fn reap(&self, now: Instant) {
-        let limit = self.limits().idle_timeout;
-        self.kept.resting.reap(now, limit);
+        let pool = self.limits();
+        let own = match pool.max_connections {
+            // From before a reload, like those that `keep` closes.
+            Some(_) => Duration::ZERO,
+            None => pool.idle_timeout,
+        };
+        self.kept.resting.reap(now, own);
+        self.member().quota.reap(now, pool.idle_timeout);
     }
 
-    /// The connection that all share, and whether it was there.
+    /// The connection that all share, and whether it was there; `None` when the endpoint has the choice and chose
+    /// HTTP/1.1.
     pub(super) async fn shared_http2(
         &self,
+        wanted: Option<Wire>,
         limit: Duration,
-    ) -> Result<(http2::SendRequest<Upload>, bool), Rc<Failure>> {
-        let open = self.kept.http2.borrow().clone();
-        if let Some(open) = open {
-            let is_reused = open.peek().is_some();
-            match open.await {
-                Ok(sender) if !sender.is_closed() => return Ok((sender, is_reused)),
-                // The attempt that all waited for failed.
-                Err(failure) if !is_reused => return Err(failure),
+    ) -> Result<Option<(http2::SendRequest<Upload>, bool)>, Rc<Failure>> {
+        let last = self.kept.http2.borrow().clone();
+        if let Some(last) = last {
+            let is_reused = last.opened.peek().is_some();
+            match last.opened.await {
+                Ok(Some(sender)) if !sender.is_closed() => return Ok(Some((sender, is_reused))),
+                // What came of the attempt that all waited for.
+                Ok(None) if !is_reused && wanted.is_none() => return Ok(None),
+                Err(failure) if !is_reused && last.wanted == wanted => return Err(failure),
                 _ => {}
             }
         }
-        let next = self.open_http2(limit);
-        Ok((next.await?, false))
+        let next = self.open_http2(wanted, limit);
+        Ok(next.await?.map(|sender| (sender, false)))
     }
 
     /// Opens the next shared connection, unless another exchange did so meanwhile.
-    fn open_http2(&self, limit: Duration) -> SharedHttp2 {
+    fn open_http2(
+        &self,
+        wanted: Option<Wire>,
+        limit: Duration,
+    ) -> Shared<LocalBoxFuture<'static, Opened>> {
         let mut slot = self.kept.http2.borrow_mut();
-        let usable = slot.as_ref().filter(|open| match open.peek() {
-            None => true,
-            Some(Ok(sender)) => !sender.is_closed(),
-            Some(Err(_)) => false,
+        let usable = slot.as_ref().filter(|last| match last.opened.peek() {
+            None => last.wanted == wanted,
+            Some(Ok(Some(sender))) => !sender.is_closed(),
+            Some(Ok(None) | Err(_)) => false,
         });
-        if let Some(open) = usable {
-            return open.clone();
+        if let Some(last) = usable {
+            return last.opened.clone();
         }
-        let reach = self.reach.clone();
-        let dialing = async move { dial::http2(&reach, limit).await.map_err(Rc::new) };
-        let dialing = dialing.boxed_local().shared();
-        *slot = Some(dialing.clone());
-        dialing
+        let own = self.clone();
+        // On a task of its own: who began it may leave while others wait.
+        let opening = tokio::task::spawn_local(async move {
+            let (counted, free) = match wanted {
+                Some(_) => (None, None),
+                // It counts if it turns out to be one of HTTP/1.1.
+                None => own.reach.leave().await?,
+            };
+            let stream = match free {
+                Some(stream) => stream,
+                None => own.reach.open(wanted, limit).await?,
+            };
+            match Wire::on(&stream, wanted) {
+                Wire::Http2 => Ok(Some(dial::http2(stream).await?)),
+                Wire::Http1 => {
+                    own.keep(stream, counted, Instant::now(), usize::MAX);
+                    Ok(None)
+                }
+            }
+        });
+        let opened = opening.map(|opened| match opened {
+            Ok(opened) => opened.map_err(Rc::new),
+            Err(stopped) => Err(Rc::new(Failure::Connect(stopped.to_string()))),
+        });
+        let opened = opened.boxed_local().shared();
+        *slot = Some(Attempt {
+            wanted,
+            opened: opened.clone(),
+        });
+        opened
     }
 }
 
 impl Reach {
+    /// Waits until one more HTTP/1.1 connection may be opened, where that is bounded, or one is free.
+    async fn leave(&self) -> Result<(Option<Counted>, Option<Stream>), Failure> {
+        let pool = &self.cluster.backend.handling.pool;
+        let Some(most) = pool.max_connections else {
+            return Ok((None, None));
+        };
+        let quota = &self.member.quota;
+        let claimed = quota.claim(most, Instant::now(), pool.idle_timeout);
+        let grant = match (claimed, &self.cluster.admission) {
+            (Ok(grant), _) => grant,
+            (Err(coming), Some(admission)) => admission.queue(coming).await?,
+            (Err(_), None) => return Err(Failure::Overloaded),
+        };
+        let (counted, free) = grant.take();
+        Ok((Some(counted), free))
+    }
+
     /// Opens a stream to the member, or to another address of its name when its own doesn't answer: then the
     /// member is to blame, and the client need not know.
-    pub(super) async fn open(&self, wire: Wire, limit: Duration) -> Result<Stream, Failure> {
+    pub(super) async fn open(
+        &self,
+        wire: Option<Wire>,
+        limit: Duration,
+    ) -> Result<Stream, Failure> {
         let member = &*self.member;
         let siblings = member.siblings.load_full();
         let others = siblings

@@ -8,6 +8,7 @@
     reason = "a test that cannot go on should fail where it stands"
 )]
 
+mod alpn;
 mod authority;
 mod both_paths;
 mod both_paths_answers;
@@ -38,6 +39,7 @@ mod http2_upstreams;
 mod http2_windows;
 mod leaving;
 mod life;
+mod max_connections;
 mod outcomes;
 mod retries;
 mod routing;

@@ -310,6 +310,7 @@ async fn upstreams_are_recognised_by_their_certificates() {
     let url = format!("https://localhost:{}", server.port());
     let mut secure = route(server);
     secure.baseline = authority.backend(&url, &json!({"ca": authority.ca()}));
+    secure.baseline.protocol = Protocol::Http1;
     let proxy = Proxy::of(secure.clone());
     let mut client = proxy.http1().await;
     for _ in 0..3 {
@@ -337,7 +338,7 @@ async fn upstreams_are_told_another_name_and_shown_a_certificate_where_that_is_c
     let mut secure = route(server);
     secure.baseline = authority.backend(&format!("https://{server}"), &tls);
     let response = Proxy::of(secure).ask(get("/")).await;
-    assert_eq!(text(response).await, format!("{NAME} http/1.1 1 -"));
+    assert_eq!(text(response).await, format!("{NAME} h2 1 https"));
 }
 
 #[tokio::test]

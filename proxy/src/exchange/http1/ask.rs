@@ -100,7 +100,7 @@ async fn ask_arm(
             None => return Err(Trouble::Gone),
             Some(Err(failure)) => {
                 let elsewhere = shunned.as_ref().is_some_and(Shunned::leaves_others);
-                if retry::is_of_connecting(&failure)
+                if retry::is_of_connecting(&failure, elsewhere)
                     && budgets.allow(policy(ticket), Why::Connect { elsewhere }, made, true)
                 {
                     made += 1;
@@ -187,7 +187,9 @@ async fn connect(
     shunned: &mut Option<Shunned>,
 ) -> Result<Line, Rc<Failure>> {
     let (arm, key) = (ticket.answerer(), ticket.place());
+    let failed = shunned.take();
     let booking = exchange.book(ticket.entry(), arm, key).await?;
+    drop(failed);
     // Nothing was waited for since a first try's request came.
     let at = if ticket.is_unasked() && !booking.is_limited() {
         exchange.arrival.at
@@ -195,7 +197,6 @@ async fn connect(
         std::time::Instant::now()
     };
     ticket.asks(ticket.answerer(), booking.endpoint(), at);
-    *shunned = None;
     let booking = if fresh {
         booking
     } else {

@@ -83,11 +83,11 @@ pub(crate) async fn serve(client: &mut Client) -> Opened {
         Taken::Order(mut order) => {
             client.input.consume(order.traits.length);
             match order.head {
-                Outgoing::Http1(head) => {
+                Outgoing::Direct(head) => {
                     let (exchange, ticket) = (&order.exchange, &mut order.ticket);
                     direct(client, exchange, ticket, order.traits, head).await
                 }
-                Outgoing::Http2(head) => {
+                Outgoing::Translated(head) => {
                     let Order {
                         exchange,
                         ticket,

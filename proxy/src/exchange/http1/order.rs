@@ -51,9 +51,9 @@ pub(super) struct Order<'d> {
 /// A request's head as it goes upstream.
 pub(super) enum Outgoing {
     /// On an HTTP/1.1 connection.
-    Http1(Vec<u8>),
-    /// On an HTTP/2 connection.
-    Http2(Box<translate::Head>),
+    Direct(Vec<u8>),
+    /// On an HTTP/2 connection, or on one of which it is found out when it is opened.
+    Translated(Box<translate::Head>),
 }
 
 /// What stands in the client's buffer.
@@ -149,24 +149,27 @@ fn order<'d>(
     } else {
         head.authority
     };
-    let head = match Wire::of(backend.protocol, exchange.is_call) {
-        Wire::Http1 => {
-            let switch = upgrade(head, &ticket.entry().route.upgrade);
-            traits.switches = switch.is_some();
-            let mut out = exchange.desk.buffers.take();
-            let ours = ticket.traceparent();
-            heads::request(
-                &mut out,
-                head,
-                &exchange,
-                &client.address,
-                host,
-                ours,
-                switch,
-            );
-            Outgoing::Http1(out)
-        }
-        Wire::Http2 => Outgoing::Http2(Box::new(translate::Head::of(head, host)?)),
+    // A switch of protocols is HTTP/1.1's, whatever else the endpoint would choose.
+    let switch = match Wire::of(backend, exchange.is_call) {
+        Some(Wire::Http2) => None,
+        Some(Wire::Http1) | None => upgrade(head, &ticket.entry().route.upgrade),
+    };
+    traits.switches = switch.is_some();
+    let head = if traits.switches || exchange.speaks_http1(ticket.entry(), ticket.arm(), backend) {
+        let mut out = exchange.desk.buffers.take();
+        let ours = ticket.traceparent();
+        heads::request(
+            &mut out,
+            head,
+            &exchange,
+            &client.address,
+            host,
+            ours,
+            switch,
+        );
+        Outgoing::Direct(out)
+    } else {
+        Outgoing::Translated(Box::new(translate::Head::of(head, host)?))
     };
     Ok(Some(Box::new(Order {
         exchange,
