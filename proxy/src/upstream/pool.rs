@@ -228,6 +228,9 @@ impl Upstream {
             Err(stopped) => Err(Rc::new(Failure::Connect(stopped.to_string()))),
         });
         let opened = opened.boxed_local().shared();
+        // Whether it is over shows only where it is polled: when all who waited have left, who comes next would take
+        // what came of it long ago for news.
+        tokio::task::spawn_local(opened.clone());
         *slot = Some(Attempt {
             wanted,
             opened: opened.clone(),

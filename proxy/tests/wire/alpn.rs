@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,16 +16,17 @@ use rustls::server::Acceptor;
 use serde_json::json;
 use serin_config::model::{Handling, HealthCheck, HealthProbe, Mirror, Protocol, Route};
 use serin_config::tls::{ALPN_HTTP1 as HTTP1, ALPN_HTTP2 as HTTP2};
+use tokio::io::copy_bidirectional;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::authority::Authority;
 use super::support::{
-    Proxy, config, full, get, get2, post, refusing, rollout, route, text, trailed, until, upstream,
-    within,
+    Proxy, config, full, get, get2, post, raw_upstream, refusing, rollout, route, text, trailed,
+    until, upstream, within,
 };
 
 /// What a server speaks, the dearest first.
@@ -251,6 +253,43 @@ async fn who_began_to_find_out_may_leave() {
     server.is_open.send_replace(true);
     assert_eq!(spoken(&proxy).await, V2);
     assert_eq!(server.offers(), [BOTH]);
+}
+
+/// Nobody waited any more when that attempt failed: who comes later makes one of his own.
+#[tokio::test]
+async fn what_came_of_an_attempt_that_all_left_is_no_news() {
+    let server = Server::start(&[HTTP2]).await;
+    let behind = server.address;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let others = AtomicBool::new(false);
+    let door = raw_upstream(move |mut stream| {
+        let (tell, is_first) = (tell.clone(), !others.swap(true, Relaxed));
+        async move {
+            // The first to come is not answered.
+            tell.send("came").unwrap();
+            if is_first {
+                let mut hello = Vec::new();
+                let _ = stream.read_to_end(&mut hello).await;
+                let _ = tell.send("given up");
+                return;
+            }
+            let mut server = TcpStream::connect(behind).await.unwrap();
+            let _ = copy_bidirectional(&mut stream, &mut server).await;
+        }
+    });
+    let mut route = server.route();
+    route.baseline.endpoints[0].port = door.await.port();
+    route.timeouts.connect = Duration::from_millis(300);
+    route.retries.attempts = 0;
+    let proxy = start(route);
+    let mut first = proxy.connect().await;
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    first.write_all(request).await.unwrap();
+    assert_eq!(within("a connection", told.recv()).await, Some("came"));
+    drop(first);
+    until("gone", || proxy.plane.connections() == 0).await;
+    assert_eq!(within("its end", told.recv()).await, Some("given up"));
+    assert_eq!(spoken(&proxy).await, V2);
 }
 
 #[tokio::test]
