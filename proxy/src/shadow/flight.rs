@@ -7,7 +7,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serin_config::model::{Backend, Timeouts};
@@ -120,6 +121,7 @@ impl Flight {
     /// Reads the answer to its end, not faster than we may.
     async fn read(&self, response: Response<Incoming>, is_call: bool, idle: Duration) -> Answer {
         let (head, mut body) = response.into_parts();
+        let is_http2 = head.version == Version::HTTP_2;
         let mut meaning = if is_call && head.status == StatusCode::OK {
             grpc::outcome(&head.headers)
         } else if head.status.is_informational() {
@@ -137,6 +139,8 @@ impl Flight {
             }
             let frame = match timeout(idle, body.frame()).await {
                 Err(_) => break CopyResult::Timeout,
+                // hyper takes any reset without an error for the end, though it is one only behind a whole answer.
+                Ok(None) if is_http2 && !body.is_end_stream() => break CopyResult::Error,
                 Ok(None) => break result_of(meaning),
                 Ok(Some(Err(_))) => break CopyResult::Error,
                 Ok(Some(Ok(frame))) => frame,

@@ -28,7 +28,7 @@ use crate::upstream::{SameThread, Wire, open};
 const MAX_IDLE: usize = 64;
 /// An idle connection is closed after this.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// Read buffer of one HTTP/1.1 connection, and so the largest answer's head.
+/// The largest head of an answer; for HTTP/1.1 that is the read buffer.
 const READ_BUFFER: usize = 64 * 1024;
 /// Receive window of one HTTP/2 stream.
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -221,6 +221,7 @@ impl Peer {
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)
                     .max_send_buf_size(SEND_BUFFER)
+                    .max_header_list_size(READ_BUFFER as u32)
                     .keep_alive_interval(PING_AFTER)
                     .keep_alive_timeout(PING_TIMEOUT)
                     .handshake(stream)

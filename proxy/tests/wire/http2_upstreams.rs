@@ -17,16 +17,16 @@ use super::support::{Proxy, config, raw_upstream, read_head, refusing, rollout, 
 
 /// What an upstream hears of a request's body.
 #[derive(Debug, PartialEq)]
-enum Told {
+pub(crate) enum Told {
     Piece(Vec<u8>),
     Whole,
     Broken,
 }
 
-type Hears = mpsc::UnboundedReceiver<Told>;
+pub(crate) type Hears = mpsc::UnboundedReceiver<Told>;
 
 /// Speaks HTTP/2, and answers each head with these frames.
-async fn framing<A>(answer: A) -> (SocketAddr, Hears)
+pub(crate) async fn framing<A>(answer: A) -> (SocketAddr, Hears)
 where
     A: Fn(u32) -> Vec<u8> + Clone + Send + Sync + 'static,
 {
@@ -101,7 +101,7 @@ async fn listening() -> (SocketAddr, Hears) {
 }
 
 /// A proxy of this upstream alone.
-async fn front(server: SocketAddr, over: Over) -> Proxy {
+pub(crate) async fn front(server: SocketAddr, over: Over) -> Proxy {
     let mut route = rollout(server, refusing().await);
     route.baseline.protocol = match over {
         Over::Http1 => Protocol::Http1,

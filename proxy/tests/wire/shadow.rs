@@ -20,7 +20,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use super::frames;
+use super::hpack::{block, compressed, string};
 use super::http2_client::Http2;
+use super::http2_upstreams::framing;
 use super::support::{
     AnyBody, Proxy, backend, config, full, get, post, raw_upstream, read_head, refusing, rollout,
     says, telling, text, trailed, until, upstream, within,
@@ -275,6 +277,38 @@ async fn a_dead_shadow_hurts_nobody() {
     // Copies are nobody's requests.
     assert_eq!(stage.arms.baseline.outcome(Outcome::Success), 5);
     assert_eq!(stage.arms.baseline.total() + stage.arms.canary.total(), 5);
+}
+
+/// `NO_ERROR` is right only behind a whole answer; and heads may be as large as over HTTP/1.1.
+#[tokio::test]
+async fn an_answer_over_http2_is_read_like_one_over_http1() {
+    use frames::{END_HEADERS, HEADERS, NO_ERROR, data, frame, last_data, reset};
+    let large = [
+        b"\0".to_vec(),
+        string("x-large"),
+        compressed(&"a".repeat(20_000)),
+    ]
+    .concat();
+    let large = [block(&[(":status", "200")]), large].concat();
+    for (result, fields, is_given_up) in [
+        ("error", block(&[(":status", "200")]), true),
+        ("ok", large, false),
+    ] {
+        let answer = move |id| {
+            let head = frame(HEADERS, END_HEADERS, id, &fields);
+            let end = match is_given_up {
+                true => [data(id, b"half"), reset(id, NO_ERROR)].concat(),
+                false => last_data(id, b"whole"),
+            };
+            [head, end].concat()
+        };
+        let (server, _told) = framing(answer).await;
+        let mut route = mirrored(says("alive").await, server);
+        route.shadow.as_mut().unwrap().protocol = Protocol::Http2;
+        let proxy = start(route);
+        assert_eq!(text(proxy.ask(post("/", full("x"))).await).await, "alive");
+        until_copies(&proxy, result, 1).await;
+    }
 }
 
 #[tokio::test]
