@@ -219,10 +219,10 @@ impl Exchange<'_> {
                 Err(unsent) => {
                     let again = match unsent.request {
                         Some(request) => Some(*request),
-                        None => spare.filter(|_| unsent.is_silent),
+                        None => spare.filter(|_| unsent.is_silent || unsent.is_refused),
                     };
                     if let Some(again) = again {
-                        if lease.is_reused() {
+                        if lease.is_reused() && !unsent.is_refused {
                             // It was closed while it lay idle: that is no failed attempt.
                             request = again;
                             fresh = true;

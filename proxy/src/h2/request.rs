@@ -199,10 +199,12 @@ fn target(scheme: &[u8], path: Bytes, authority: Option<Bytes>) -> Result<Uri, R
     if memchr::memchr(b'#', &path).is_some() {
         return Err(Refusal::Unserved("The request target has a fragment."));
     }
+    const BAD_TARGET: Refusal = Refusal::Unserved("The request target is malformed.");
     let begins_well = matches!(path.first(), None | Some(b'/' | b'*'));
     if !begins_well || !path.is_ascii() {
-        return Err(Refusal::Unserved("The request target is malformed."));
+        return Err(BAD_TARGET);
     }
+    let is_text = !path.is_empty() && path.iter().all(u8::is_ascii_graphic);
     let scheme = if scheme.eq_ignore_ascii_case(b"http") {
         Scheme::HTTP
     } else if scheme.eq_ignore_ascii_case(b"https") {
@@ -214,7 +216,11 @@ fn target(scheme: &[u8], path: Bytes, authority: Option<Bytes>) -> Result<Uri, R
     };
     let mut parts = http::uri::Parts::default();
     let path = PathAndQuery::from_maybe_shared(path);
-    parts.path_and_query = Some(path.map_err(|_| Refusal::Malformed("the path is none"))?);
+    // What no target may say, such as `<`, gets the answer that it gets over HTTP/1.1.
+    parts.path_and_query = Some(path.map_err(|_| match is_text {
+        true => BAD_TARGET,
+        false => Refusal::Malformed("the path is none"),
+    })?);
     if let Some(authority) = authority {
         let authority = Authority::from_maybe_shared(authority);
         parts.authority = Some(authority.map_err(|_| Refusal::Malformed("the authority is none"))?);

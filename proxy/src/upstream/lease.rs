@@ -8,6 +8,7 @@
 //! vLLM, KServe) close the connection a moment after the answer to a request that raised an error, without having
 //! said so; whoever reuses it in that moment gets nothing, and a POST can't be sent again.
 
+use std::error::Error as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -61,6 +62,8 @@ pub(crate) struct Unsent {
     pub(crate) error: BoxError,
     /// The connection ended without a byte of a response.
     pub(crate) is_silent: bool,
+    /// The endpoint says that it did nothing about it; the connection goes on.
+    pub(crate) is_refused: bool,
 }
 
 /// A response's head, and its body if that isn't the lease's own.
@@ -100,6 +103,7 @@ impl Lease {
                     request: None,
                     error: silence.error,
                     is_silent: silence.is_silent,
+                    is_refused: false,
                 }),
             },
             Self::Http2 {
@@ -109,11 +113,16 @@ impl Lease {
                     booking.answered(response.status().as_u16());
                     Ok(response.map(Some))
                 }
-                Err(mut failed) => Err(Unsent {
-                    request: failed.take_message().map(Box::new),
-                    error: failed.into_error().into(),
-                    is_silent: sender.is_closed(),
-                }),
+                Err(mut failed) => {
+                    let request = failed.take_message().map(Box::new);
+                    let error = failed.into_error();
+                    Err(Unsent {
+                        request,
+                        is_silent: sender.is_closed(),
+                        is_refused: is_refused(&error),
+                        error: error.into(),
+                    })
+                }
             },
         }
     }
@@ -136,6 +145,15 @@ impl Lease {
             }),
         }
     }
+}
+
+/// Whether a stream was refused (RFC 9113, section 8.7), as those are that come before the endpoint could say how many
+/// it takes.
+fn is_refused(error: &hyper::Error) -> bool {
+    error
+        .source()
+        .and_then(|source| source.downcast_ref::<h2::Error>())
+        .is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM))
 }
 
 impl Body for Reading {
