@@ -152,7 +152,7 @@ fn retried() -> Value {
     let attempts = json!({"type": "integer", "minimum": 0, "maximum": retries::MOST_ATTEMPTS});
     let attempts = described("How many times, at most; 0: never.", attempts);
     object(
-        "When an upstream is asked again: before the first byte to the client only. What a server may have acted on already (a POST that was sent) is never sent again.",
+        "When an upstream is asked again: before the first byte to the client only. What a server may have acted on already (a POST that was sent) is never sent again; of what an HTTP/2 server refuses (`REFUSED_STREAM`, or a `GOAWAY` that leaves it out) it says that it has not, and that is asked for again with `connect` or `reset`.",
         retries::KEYS,
         &[],
         [

@@ -31,7 +31,7 @@ use crate::observe::traceparent::Traceparent;
 use crate::observe::{Patience, Relay, Ticket, grpc, outcome};
 use crate::route::RouteEntry;
 use crate::shadow::CopyHead;
-use crate::upstream::{Answer, Booking, Lease, Reading, Unsent, Wire};
+use crate::upstream::{Answer, Booking, Fate, Lease, Reading, Unanswered, Wire};
 
 /// How an endpoint is asked.
 struct Question<'e> {
@@ -208,42 +208,44 @@ impl Exchange<'_> {
                 }
             };
             lease.address(&mut request)?;
-            let spare = spare(&request);
+            let spare = Spare::of(&request, &lease, &question.upload);
             let sent = question.send(&mut lease, request).await;
             let sent = sent.inspect_err(|failure| lease.note(failure))?;
             let (why, again, outcome) = match sent {
                 Ok(response) => {
+                    question.upload.let_go();
                     let why = Why::Status(response.status().as_u16());
-                    (Some(why), spare, Ok((response, lease)))
+                    let again = spare.and_then(Spare::if_harmless);
+                    (why, again, Ok((response, lease)))
                 }
-                Err(unsent) => {
-                    let again = match unsent.request {
-                        Some(request) => Some(*request),
-                        None => spare.filter(|_| unsent.is_silent || unsent.is_refused),
-                    };
-                    if let Some(again) = again {
-                        if lease.is_reused() && !unsent.is_refused {
-                            // It was closed while it lay idle: that is no failed attempt.
-                            request = again;
-                            fresh = true;
-                            drop(lease);
-                            booking = self
-                                .book(question.entry, question.arm, question.key)
-                                .await?;
-                            continue;
+                Err(Unanswered { fate, error }) => {
+                    let is_last = matches!(fate, Fate::Unsent(_) | Fate::Silent | Fate::TooLate);
+                    let (why, mut again) = match fate {
+                        Fate::Unsent(request) => (Why::Unprocessed, Some(*request)),
+                        Fate::Refused | Fate::TooLate => {
+                            let again = spare.and_then(|spare| spare.again(&question.upload));
+                            (Why::Unprocessed, again)
                         }
-                        let failure = question.failure(unsent.error);
-                        lease.note(&failure);
-                        (Some(Why::Reset), Some(again), Err(failure.into()))
-                    } else {
-                        let failure = question.failure(unsent.error);
-                        lease.note(&failure);
-                        (None, None, Err(failure.into()))
+                        Fate::Silent => (Why::Reset, spare.and_then(Spare::if_harmless)),
+                        Fate::Garbled => (Why::Reset, None),
+                    };
+                    if let Some(again) = again.take_if(|_| is_last && lease.is_reused()) {
+                        // It was closed while it lay idle: that is no failed attempt.
+                        request = again;
+                        fresh = true;
+                        drop(lease);
+                        booking = self
+                            .book(question.entry, question.arm, question.key)
+                            .await?;
+                        continue;
                     }
+                    let failure = question.failure(error);
+                    lease.note(&failure);
+                    (why, again, Err(failure.into()))
                 }
             };
             match (why, again) {
-                (Some(why), Some(again)) if budgets.allow(policy, why, made, true) => {
+                (why, Some(again)) if budgets.allow(policy, why, made, true) => {
                     made += 1;
                     request = again;
                     drop(outcome);
@@ -302,6 +304,13 @@ impl Exchange<'_> {
     }
 }
 
+/// A request without its body, for another sending.
+struct Spare {
+    head: Request<()>,
+    /// To send it twice does no harm, whatever became of it: the method is idempotent, and there is no body.
+    is_harmless: bool,
+}
+
 /// What the rest of an answered exchange needs.
 struct Answered {
     /// Its request wanted nothing but the head.
@@ -333,7 +342,7 @@ impl Question<'_> {
         &self,
         lease: &mut Lease,
         request: Request<Upload>,
-    ) -> Result<Result<Answer, Unsent>, Failure> {
+    ) -> Result<Result<Answer, Unanswered>, Failure> {
         let mut sent = pin!(lease.send(request, self.interim));
         let mut timer = pin!(sleep_until(self.due()));
         loop {
@@ -366,25 +375,42 @@ impl Question<'_> {
     }
 }
 
-/// A second copy of a request that may be sent twice, if it might have to be.
-fn spare(request: &Request<Upload>) -> Option<Request<Upload>> {
-    const IDEMPOTENT: [Method; 5] = [
-        Method::GET,
-        Method::HEAD,
-        Method::OPTIONS,
-        Method::PUT,
-        Method::DELETE,
-    ];
-    let may =
-        IDEMPOTENT.contains(request.method()) && http_body::Body::is_end_stream(request.body());
-    may.then(|| {
-        let mut copy = Request::new(Upload::empty());
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.version_mut() = request.version();
-        *copy.headers_mut() = request.headers().clone();
-        copy
-    })
+impl Spare {
+    /// A copy of a request that may have to be sent twice.
+    fn of(request: &Request<Upload>, lease: &Lease, upload: &UploadState) -> Option<Self> {
+        const IDEMPOTENT: [Method; 5] = [
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::PUT,
+            Method::DELETE,
+        ];
+        let is_harmless =
+            IDEMPOTENT.contains(request.method()) && http_body::Body::is_end_stream(request.body());
+        if lease.can_refuse() {
+            upload.keep();
+        } else if !is_harmless {
+            return None;
+        }
+        let mut head = Request::new(());
+        *head.method_mut() = request.method().clone();
+        *head.uri_mut() = request.uri().clone();
+        *head.version_mut() = request.version();
+        *head.headers_mut() = request.headers().clone();
+        Some(Self { head, is_harmless })
+    }
+
+    /// The request once more, if doing it twice does no harm.
+    fn if_harmless(self) -> Option<Request<Upload>> {
+        self.is_harmless
+            .then(|| self.head.map(|()| Upload::empty()))
+    }
+
+    /// The request once more, of which nobody has done anything.
+    fn again(self, upload: &Rc<UploadState>) -> Option<Request<Upload>> {
+        let body = upload.again()?;
+        Some(self.head.map(|()| body))
+    }
 }
 
 /// The endpoint's own name, for clients too old to name one.

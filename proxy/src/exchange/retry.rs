@@ -1,7 +1,7 @@
 //! When an upstream is asked again, and when baseline answers in place of the canary.
 //!
 //! Only before the first byte to the client, and never what a server may have acted on already: a POST of which a
-//! byte was sent is not sent again. Each worker has a budget per route, so that a server in trouble is not asked
+//! byte was sent is not sent again, unless the server said that it did nothing about it (HTTP/2 can say so). Each worker has a budget per route, so that a server in trouble is not asked
 //! twice as often just then.
 
 use std::cell::RefCell;
@@ -20,6 +20,8 @@ pub(crate) enum Why {
         /// is no second request for anybody: it is not a matter of the budget.
         elsewhere: bool,
     },
+    /// Nothing was done about it, as was said or can be seen.
+    Unprocessed,
     /// The connection broke without a byte of a response.
     Reset,
     /// The response's status.
@@ -72,6 +74,7 @@ impl Budgets {
     ) -> bool {
         let listed = match why {
             Why::Connect { .. } => retries.connect,
+            Why::Unprocessed => retries.connect || retries.reset,
             Why::Reset => retries.reset && harmless,
             Why::Status(status) => retries.statuses.contains(&status) && harmless,
         };

@@ -1,9 +1,10 @@
 //! A request's body on its way to the upstream: passed on piece by piece, counted, and not waited for forever.
 //!
 //! What has to be known of it outside (has it ended, did it fail, are we waiting for the client?) stands in an
-//! [`UploadState`] beside it, because the connection to the upstream owns the body itself.
+//! [`UploadState`] beside it, because the connection to the upstream owns the body itself. There is where it comes from
+//! too, so that [a body can be sent again](UploadState::again) whose connection has not let go of it yet.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -20,6 +21,10 @@ use crate::error::Failure;
 use crate::observe::Patience;
 use crate::shadow::Tee;
 
+mod source;
+
+use source::Source;
+
 /// How the client's side of a body failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UploadFailure {
@@ -32,26 +37,23 @@ pub(crate) enum UploadFailure {
 }
 
 /// What is known of a request's body while its upstream connection owns it.
-#[derive(Debug)]
 pub(crate) struct UploadState {
     is_finished: Cell<bool>,
     failure: Cell<Option<UploadFailure>>,
     awaits_client: Cell<bool>,
     last_taken: Cell<Instant>,
     failed: Notify,
+    source: RefCell<Option<Source>>,
+    /// How often it began to be sent: who holds an earlier [`Upload`] gets nothing more.
+    sendings: Cell<u32>,
+    /// Whoever was sending it has let go of it, and it is kept.
+    is_orphaned: Cell<bool>,
 }
 
 /// A request's body.
 pub(crate) struct Upload {
     state: Rc<UploadState>,
-    /// What was read ahead, to be sent first.
-    ahead: Bytes,
-    rest: Option<ClientBody>,
-    trailers: Option<HeaderMap>,
-    /// Bytes that may still come.
-    allowance: u64,
-    patience: Patience,
-    tee: Tee,
+    sending: u32,
 }
 
 impl Upload {
@@ -63,31 +65,29 @@ impl Upload {
         allowance: u64,
         limit: Duration,
     ) -> Self {
-        let rest = rest.filter(|rest| !rest.is_end_stream());
+        let patience = Patience::new(limit, None);
+        let source = Source::new(ahead, rest, trailers, allowance, patience);
         let state = UploadState {
-            is_finished: Cell::new(ahead.is_empty() && rest.is_none() && trailers.is_none()),
+            is_finished: Cell::new(source.is_over()),
             failure: Cell::new(None),
             awaits_client: Cell::new(false),
             last_taken: Cell::new(Instant::now()),
             failed: Notify::new(),
+            source: RefCell::new(Some(source)),
+            sendings: Cell::new(0),
+            is_orphaned: Cell::new(false),
         };
         Self {
             state: Rc::new(state),
-            ahead,
-            rest,
-            trailers,
-            allowance,
-            patience: Patience::new(limit, None),
-            tee: Tee::none(),
+            sending: 0,
         }
     }
 
     /// What passes is shown to this too.
-    pub(crate) fn shown_to(mut self, mut tee: Tee) -> Self {
-        if self.state.is_finished() {
-            tee.end(None);
+    pub(crate) fn shown_to(self, tee: Tee) -> Self {
+        if let Some(source) = &mut *self.state.source.borrow_mut() {
+            source.show_to(tee);
         }
-        self.tee = tee;
         self
     }
 
@@ -107,38 +107,22 @@ impl Upload {
         self.state.is_finished()
     }
 
-    fn fail(
-        &mut self,
-        failure: UploadFailure,
-    ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
-        self.rest = None;
-        self.state.failure.set(Some(failure));
-        self.state.failed.notify_one();
-        Poll::Ready(Some(Err(failure)))
+    /// Whether it is this one that is being sent.
+    fn is_current(&self) -> bool {
+        self.state.sendings.get() == self.sending
     }
+}
 
-    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), UploadFailure> {
-        let size = frame.data_ref().map_or(0, |data| data.len() as u64);
-        self.allowance = self
-            .allowance
-            .checked_sub(size)
-            .ok_or(UploadFailure::TooLarge)?;
-        Ok(())
-    }
-
-    /// Shows a piece, and takes note if it was the last one.
-    fn pass(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
-        if let Some(data) = frame.data_ref() {
-            self.tee.data(data);
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.is_current() {
+            return;
         }
-        let is_last = self.is_end_stream();
-        if is_last || frame.is_trailers() {
-            self.tee.end(frame.trailers_ref().cloned());
+        let mut source = self.state.source.borrow_mut();
+        match &*source {
+            Some(from) if from.keeps() => self.state.is_orphaned.set(true),
+            _ => *source = None,
         }
-        if is_last {
-            self.state.is_finished.set(true);
-        }
-        frame
     }
 }
 
@@ -147,63 +131,37 @@ impl Body for Upload {
     type Error = UploadFailure;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
-        let this = &mut *self;
-        this.state.last_taken.set(Instant::now());
-        if !this.ahead.is_empty() {
-            let ahead = std::mem::take(&mut this.ahead);
-            return Poll::Ready(Some(Ok(this.pass(Frame::data(ahead)))));
-        }
-        let Some(rest) = &mut this.rest else {
-            this.state.is_finished.set(true);
-            let trailers = this.trailers.take().map(Frame::trailers);
-            return Poll::Ready(trailers.map(|trailers| Ok(this.pass(trailers))));
+        let state = &self.state;
+        let mut source = state.source.borrow_mut();
+        let Some(from) = source.as_mut().filter(|_| self.is_current()) else {
+            return Poll::Ready(Some(Err(UploadFailure::Broken)));
         };
-        let polled = Pin::new(rest).poll_frame(cx);
-        this.state.awaits_client.set(polled.is_pending());
-        match polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                this.patience.heard();
-                if let Err(failure) = this.count(&frame) {
-                    return this.fail(failure);
-                }
-                Poll::Ready(Some(Ok(this.pass(frame))))
+        state.last_taken.set(Instant::now());
+        let next = ready!(from.poll_next(cx, &state.awaits_client));
+        match &next {
+            Some(Ok(_)) => state.is_finished.set(from.is_over()),
+            Some(Err(failure)) => {
+                from.break_off();
+                state.failure.set(Some(*failure));
+                state.failed.notify_one();
             }
-            Poll::Ready(Some(Err(error))) => {
-                tracing::debug!(%error, "a request body broke off");
-                this.fail(UploadFailure::Broken)
-            }
-            Poll::Ready(None) => {
-                this.rest = None;
-                this.tee.end(None);
-                this.state.is_finished.set(true);
-                Poll::Ready(None)
-            }
-            Poll::Pending => {
-                ready!(this.patience.poll_exhausted(cx));
-                this.fail(UploadFailure::Late)
-            }
+            None => state.is_finished.set(true),
         }
+        Poll::Ready(next)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_empty()
-            && self.trailers.is_none()
-            && self.rest.as_ref().is_none_or(Body::is_end_stream)
+        let source = self.state.source.borrow();
+        source.as_ref().is_none_or(Source::is_over)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead = self.ahead.len() as u64;
-        let rest = self.rest.as_ref().map(Body::size_hint);
-        let rest = rest.unwrap_or_else(|| SizeHint::with_exact(0));
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower() + ahead);
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper + ahead);
-        }
-        hint
+        let source = self.state.source.borrow();
+        let hint = source.as_ref().map(Source::size_hint);
+        hint.unwrap_or_else(|| SizeHint::with_exact(0))
     }
 }
 
@@ -226,6 +184,44 @@ impl UploadState {
             }
             self.failed.notified().await;
         }
+    }
+
+    /// From now on keeps what is sent, if nothing was sent before, until it [is needed](Self::again) or
+    /// [isn't](Self::let_go).
+    pub(crate) fn keep(&self) {
+        if let Some(source) = &mut *self.source.borrow_mut() {
+            source.keep();
+        }
+    }
+
+    /// Nothing will be sent again.
+    pub(crate) fn let_go(&self) {
+        let mut source = self.source.borrow_mut();
+        if self.is_orphaned.get() {
+            *source = None;
+        } else if let Some(from) = &mut *source {
+            from.let_go();
+        }
+    }
+
+    /// The whole body once more, if what was sent of it was kept: whoever was sending it gets nothing more.
+    pub(crate) fn again(self: &Rc<Self>) -> Option<Upload> {
+        if self.failure.get().is_some() {
+            return None;
+        }
+        let mut source = self.source.borrow_mut();
+        let from = source.as_mut()?;
+        if !from.rewind() {
+            return None;
+        }
+        self.is_finished.set(from.is_over());
+        self.last_taken.set(Instant::now());
+        self.is_orphaned.set(false);
+        self.sendings.set(self.sendings.get() + 1);
+        Some(Upload {
+            state: Rc::clone(self),
+            sending: self.sendings.get(),
+        })
     }
 
     /// Since when it is the upstream's turn: the body's last piece was taken, or it is the client's turn still.

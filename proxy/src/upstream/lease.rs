@@ -55,15 +55,26 @@ pub(crate) enum Reading {
 }
 
 /// Why a request got no response head.
-pub(crate) struct Unsent {
-    /// The request, when nothing of it was sent.
-    pub(crate) request: Option<Box<Request<Upload>>>,
+pub(crate) struct Unanswered {
+    /// What became of it.
+    pub(crate) fate: Fate,
     /// What happened.
     pub(crate) error: BoxError,
+}
+
+/// What became of a request that got no response head.
+pub(crate) enum Fate {
+    /// Nothing of it was sent: here it is.
+    Unsent(Box<Request<Upload>>),
+    /// The endpoint says that it did nothing about it (RFC 9113, section 8.7); the connection goes on. So it is with
+    /// those that come before the endpoint could say how many it takes.
+    Refused,
+    /// The endpoint had said farewell, and does nothing about those that came later (section 6.8).
+    TooLate,
     /// The connection ended without a byte of a response.
-    pub(crate) is_silent: bool,
-    /// The endpoint says that it did nothing about it; the connection goes on.
-    pub(crate) is_refused: bool,
+    Silent,
+    /// Something was said that is no response.
+    Garbled,
 }
 
 /// A response's head, and its body if that isn't the lease's own.
@@ -76,6 +87,11 @@ impl Lease {
             Self::Http1(talk) => talk.is_reused(),
             Self::Http2 { is_reused, .. } => *is_reused,
         }
+    }
+
+    /// Whether the endpoint can say of a request that it did nothing about it.
+    pub(crate) const fn can_refuse(&self) -> bool {
+        matches!(self, Self::Http2 { .. })
     }
 
     /// Addresses a request as the connection's protocol has it.
@@ -95,15 +111,13 @@ impl Lease {
         &mut self,
         request: Request<Upload>,
         interim: Option<&Interim>,
-    ) -> Result<Answer, Unsent> {
+    ) -> Result<Answer, Unanswered> {
         match self {
             Self::Http1(talk) => match talk.ask(request, interim).await {
                 Ok(response) => Ok(response.map(|()| None)),
-                Err(silence) => Err(Unsent {
-                    request: None,
+                Err(silence) => Err(Unanswered {
+                    fate: Fate::of_connection(silence.is_silent),
                     error: silence.error,
-                    is_silent: silence.is_silent,
-                    is_refused: false,
                 }),
             },
             Self::Http2 {
@@ -116,12 +130,13 @@ impl Lease {
                 Err(mut failed) => {
                     let request = failed.take_message().map(Box::new);
                     let error = failed.into_error();
-                    Err(Unsent {
-                        request,
-                        is_silent: sender.is_closed(),
-                        is_refused: is_refused(&error),
-                        error: error.into(),
-                    })
+                    let fate = match request {
+                        Some(request) => Fate::Unsent(request),
+                        None => Fate::unprocessed(&error)
+                            .unwrap_or(Fate::of_connection(sender.is_closed())),
+                    };
+                    let error = error.into();
+                    Err(Unanswered { fate, error })
                 }
             },
         }
@@ -147,13 +162,27 @@ impl Lease {
     }
 }
 
-/// Whether a stream was refused (RFC 9113, section 8.7), as those are that come before the endpoint could say how many
-/// it takes.
-fn is_refused(error: &hyper::Error) -> bool {
-    error
-        .source()
-        .and_then(|source| source.downcast_ref::<h2::Error>())
-        .is_some_and(|error| error.reason() == Some(h2::Reason::REFUSED_STREAM))
+impl Fate {
+    const fn of_connection(is_silent: bool) -> Self {
+        if is_silent {
+            Self::Silent
+        } else {
+            Self::Garbled
+        }
+    }
+
+    /// Whether the endpoint says that it did nothing. h2 gives its farewell as the reason of those streams only that lie
+    /// behind the last it says it has seen; the others end with the connection.
+    fn unprocessed(error: &hyper::Error) -> Option<Self> {
+        let error = error.source()?.downcast_ref::<h2::Error>()?;
+        if error.is_go_away() && error.is_remote() {
+            Some(Self::TooLate)
+        } else if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
+            Some(Self::Refused)
+        } else {
+            None
+        }
+    }
 }
 
 impl Body for Reading {

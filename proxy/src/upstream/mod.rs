@@ -37,7 +37,7 @@ pub(crate) use booking::{Booking, Shunned};
 pub(crate) use cluster::Cluster;
 pub(crate) use clusters::Clusters;
 pub(crate) use dial::{SameThread, Wire, open};
-pub(crate) use lease::{Answer, Lease, Reading, Unsent};
+pub(crate) use lease::{Answer, Fate, Lease, Reading, Unanswered};
 pub(crate) use line::Line;
 pub(crate) use pool::Upstream;
 

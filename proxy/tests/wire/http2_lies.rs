@@ -1,7 +1,4 @@
-//! HTTP/2 upstreams that lie in their heads, or refuse what they are asked; and paths that few of them may be asked for.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+//! HTTP/2 upstreams that lie in their heads; and paths that few of them may be asked for.
 
 use serin_stats::snapshot::{Arm, Outcome};
 
@@ -115,46 +112,6 @@ async fn a_head_that_breaks_the_rules_is_a_bad_gateway() {
         let counts = proxy.counts(2).await;
         assert_eq!(counts.of(Arm::Baseline, Outcome::Error), 2, "{name}");
     }
-}
-
-/// Nothing was done about it, and there is nothing wrong with the connection.
-#[tokio::test]
-async fn what_was_refused_is_asked_again_and_a_post_never() {
-    for (method, status) in [("GET", 200), ("POST", 502)] {
-        let heads = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&heads);
-        let answer = move |id| match count.fetch_add(1, Relaxed) {
-            1 => reset(id, REFUSED_STREAM),
-            _ => says(id, END_STREAM, &[(":status", "200")]),
-        };
-        let (server, _told) = framing(answer).await;
-        let proxy = front(server, Over::Http2).await;
-        let mut http2 = Http2::hello(&proxy, method).await;
-        http2.send(&ask(1, END_STREAM, method, &[])).await;
-        assert_eq!(http2.served(1).await.status, 200, "{method}");
-        http2.send(&ask(3, END_STREAM, method, &[])).await;
-        assert_eq!(http2.answer(3).await.status, status, "{method}");
-        http2.goes_on().await;
-        assert_eq!(heads.load(Relaxed), if status == 200 { 3 } else { 2 });
-    }
-}
-
-/// It is asked again as often as the policy says, and not for ever.
-#[tokio::test]
-async fn who_refuses_everything_is_not_asked_for_ever() {
-    let heads = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&heads);
-    let answer = move |id| {
-        count.fetch_add(1, Relaxed);
-        reset(id, REFUSED_STREAM)
-    };
-    let (server, _told) = framing(answer).await;
-    let proxy = front(server, Over::Http2).await;
-    let answer = proxy.converse(ASK).await;
-    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
-    assert_eq!(heads.load(Relaxed), 2);
-    let counts = proxy.counts(1).await;
-    assert_eq!(counts.of(Arm::Baseline, Outcome::Error), 1);
 }
 
 #[tokio::test]

@@ -31,15 +31,33 @@ where
     A: Fn(u32) -> Vec<u8> + Clone + Send + Sync + 'static,
 {
     let (tell, told) = mpsc::unbounded_channel();
-    let serve = move |stream| speak(stream, answer.clone(), tell.clone());
-    (raw_upstream(serve).await, told)
+    let hear = move |kind, flags, id, payload: &[u8]| {
+        match kind {
+            DATA => tell.send(Told::Piece(payload.to_vec())).unwrap(),
+            RST_STREAM => tell.send(Told::Broken).unwrap(),
+            _ => {}
+        }
+        if matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
+            tell.send(Told::Whole).unwrap();
+        }
+        if kind == HEADERS {
+            answer(id)
+        } else {
+            Vec::new()
+        }
+    };
+    (hearing(hear).await, told)
 }
 
-async fn speak(
-    mut stream: TcpStream,
-    answer: impl Fn(u32) -> Vec<u8>,
-    tell: mpsc::UnboundedSender<Told>,
-) {
+/// Speaks HTTP/2, and says to each frame what this does: to its kind, flags, stream and payload.
+pub(crate) async fn hearing<H>(hear: H) -> SocketAddr
+where
+    H: Fn(u8, u8, u32, &[u8]) -> Vec<u8> + Clone + Send + Sync + 'static,
+{
+    raw_upstream(move |stream| speak(stream, hear.clone())).await
+}
+
+async fn speak(mut stream: TcpStream, hear: impl Fn(u8, u8, u32, &[u8]) -> Vec<u8>) {
     let mut came = Vec::new();
     let mut begun = false;
     let mut out = settings(&[]);
@@ -58,13 +76,7 @@ async fn speak(
             match kind {
                 SETTINGS if flags & ACK == 0 => out.extend(frame(SETTINGS, ACK, 0, &[])),
                 PING if flags & ACK == 0 => out.extend(frame(PING, ACK, 0, payload)),
-                HEADERS => out.extend(answer(id)),
-                DATA => tell.send(Told::Piece(payload.to_vec())).unwrap(),
-                RST_STREAM => tell.send(Told::Broken).unwrap(),
-                _ => {}
-            }
-            if matches!(kind, HEADERS | DATA) && flags & END_STREAM != 0 {
-                tell.send(Told::Whole).unwrap();
+                _ => out.extend(hear(kind, flags, id, payload)),
             }
             let left = after.len();
             came.drain(..came.len() - left);
