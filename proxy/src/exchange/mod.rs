@@ -144,6 +144,10 @@ impl Exchange<'_> {
             ahead.read(limits).await?;
         };
         let mut ticket = self.open(entry, assignment);
+        let patience = || grpc::timeout(&head.headers);
+        if let Some(patience) = self.is_call.then(patience).flatten() {
+            ticket.waits(patience);
+        }
         ticket.trace(self.desk, self.rules.sampling, || {
             heads::traced(head, self.peer.is_secure)
         });
@@ -178,10 +182,11 @@ impl Exchange<'_> {
         Instant::from_std(self.arrival.at)
     }
 
-    /// When everything must be over, if the route has such a limit.
+    /// When everything must be over, if the route or the client sets such a limit.
     fn end(&self, ticket: &Ticket) -> Option<Instant> {
-        let total = ticket.entry().route.timeouts.total?;
-        Some(self.arrived() + total)
+        let total = ticket.entry().route.timeouts.total;
+        let limits = [total, ticket.patience()].into_iter().flatten();
+        limits.min().map(|limit| self.arrived() + limit)
     }
 
     /// One of the arm's endpoints, as soon as there is room for one more exchange.

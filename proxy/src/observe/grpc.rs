@@ -1,5 +1,7 @@
 //! gRPC: what a call's status means. It stands in the trailers, or in the head when there is no message.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, HeaderName};
 use serin_stats::snapshot::Outcome;
@@ -11,14 +13,38 @@ use crate::h1::head::Fields;
 /// The header or trailer that holds a call's status.
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
+/// The status "deadline exceeded".
+pub(crate) const DEADLINE_EXCEEDED: u16 = 4;
+
 /// The status "unavailable".
 pub(crate) const UNAVAILABLE: u16 = 14;
+
+/// How long a call may take, as its client says.
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Whether a request is a gRPC call (gRPC-Web is another protocol: its status stands in the body).
 pub(crate) fn is_call(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .is_some_and(|kind| field::is_call(kind.as_bytes()))
+}
+
+/// How long the client will wait for all of its call: at most eight digits and a unit (gRPC over HTTP/2, "Requests").
+/// `None` when it doesn't say, or says something else.
+pub(crate) fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let (&unit, digits) = headers.get(GRPC_TIMEOUT)?.as_bytes().split_last()?;
+    let is_number = matches!(digits.len(), 1..=8) && digits.iter().all(u8::is_ascii_digit);
+    let value = std::str::from_utf8(digits).ok().filter(|_| is_number)?;
+    let value = value.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(value * 3600)),
+        b'M' => Some(Duration::from_secs(value * 60)),
+        b'S' => Some(Duration::from_secs(value)),
+        b'm' => Some(Duration::from_millis(value)),
+        b'u' => Some(Duration::from_micros(value)),
+        b'n' => Some(Duration::from_nanos(value)),
+        _ => None,
+    }
 }
 
 /// How a call's status counts; `None` when there is no status here. A status that is no number is an error.
@@ -81,6 +107,30 @@ mod tests {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().unwrap())]);
             assert_eq!(is_call(&headers), is, "{kind}");
         }
+    }
+
+    #[test]
+    fn timeouts_are_numbers_with_a_unit() {
+        for (text, expected) in [
+            ("1S", Some(Duration::from_secs(1))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("3u", Some(Duration::from_micros(3))),
+            ("0n", Some(Duration::ZERO)),
+            ("2M", Some(Duration::from_secs(120))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("123456789S", None),
+            ("S", None),
+            ("1", None),
+            ("1s", None),
+            ("-1S", None),
+            ("+1S", None),
+            ("1.5S", None),
+            ("", None),
+        ] {
+            let headers = HeaderMap::from_iter([(GRPC_TIMEOUT, text.parse().unwrap())]);
+            assert_eq!(timeout(&headers), expected, "{text}");
+        }
+        assert_eq!(timeout(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl Patience {
         self.silent_since = None;
     }
 
+    /// Whether everything must be over by now.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.end.is_some_and(|end| end <= Instant::now())
+    }
+
     /// Nothing came: ready when that has lasted too long.
     pub(crate) fn poll_exhausted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let since = *self.silent_since.get_or_insert_with(Instant::now);

@@ -76,8 +76,12 @@ impl Relay {
         self.body = None;
     }
 
-    /// The body broke off: what the client gets instead of its rest.
-    fn break_off(&mut self, error: BoxError) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    /// The body broke off: what the client gets instead of its rest; a call this status.
+    fn break_off(
+        &mut self,
+        error: BoxError,
+        status: u16,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let by_client = self.upload.failure().is_some();
         let outcome = if by_client {
             Outcome::Aborted
@@ -89,7 +93,7 @@ impl Relay {
         self.body = None;
         match self.meaning {
             Meaning::InTrailers { can_append: true } => {
-                let status = HeaderValue::from(grpc::UNAVAILABLE);
+                let status = HeaderValue::from(status);
                 let trailers = HeaderMap::from_iter([(grpc::GRPC_STATUS, status)]);
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
@@ -134,10 +138,10 @@ impl Body for Relay {
         };
         match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.see(frame)))),
-            Poll::Ready(Some(Err(error))) => this.break_off(error),
+            Poll::Ready(Some(Err(error))) => this.break_off(error, grpc::UNAVAILABLE),
             // hyper takes any reset without an error for the end, though it is one only behind a whole answer.
             Poll::Ready(None) if !body.is_end_stream() => {
-                this.break_off("the upstream reset its stream".into())
+                this.break_off("the upstream reset its stream".into(), grpc::UNAVAILABLE)
             }
             Poll::Ready(None) => {
                 this.finish();
@@ -145,7 +149,12 @@ impl Body for Relay {
             }
             Poll::Pending => {
                 ready!(this.patience.poll_exhausted(cx));
-                this.break_off("the response stalled".into())
+                let status = if this.patience.is_at_end() {
+                    grpc::DEADLINE_EXCEEDED
+                } else {
+                    grpc::UNAVAILABLE
+                };
+                this.break_off("the response stalled".into(), status)
             }
         }
     }

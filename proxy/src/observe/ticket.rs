@@ -21,6 +21,9 @@ use crate::route::{Assignment, RouteEntry};
 use crate::shadow::Pairing;
 use crate::worker::Desk;
 
+/// A client's clock runs ahead of ours: it began to wait before its request came. So much ahead at most.
+const SLACK: Duration = Duration::from_millis(20);
+
 /// When a request's head had arrived.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
@@ -41,6 +44,8 @@ pub(crate) struct Ticket {
     request_id: RequestId,
     is_covered: bool,
     first_byte: Option<Duration>,
+    /// How long its client said it would wait.
+    patience: Option<Duration>,
     asked: Option<Asked>,
     /// Of one in many.
     trace: Option<Box<Trace>>,
@@ -79,11 +84,23 @@ impl Ticket {
             request_id,
             is_covered: false,
             first_byte: None,
+            patience: None,
             asked: None,
             trace: None,
             is_open: true,
             copy: OnceCell::new(),
         }
+    }
+
+    /// The client said how long it will wait. If it leaves because nothing came in that time, that is the arm's failure:
+    /// a model that is too slow for all of its clients would look well otherwise, since none of them sees its answers.
+    pub(crate) const fn waits(&mut self, patience: Duration) {
+        self.patience = Some(patience);
+    }
+
+    /// How long the client said it would wait, from the request's arrival.
+    pub(crate) const fn patience(&self) -> Option<Duration> {
+        self.patience
     }
 
     /// The route.
@@ -240,6 +257,11 @@ impl Ticket {
             return;
         }
         let total = now.saturating_duration_since(self.arrival.at);
+        let is_late = |patience: Duration| total + SLACK.min(patience / 8) >= patience;
+        let outcome = match outcome {
+            Outcome::Aborted if self.patience.is_some_and(is_late) => Outcome::Error,
+            outcome => outcome,
+        };
         let record = Record {
             arm: self.arm,
             assignment: self.assignment,

@@ -22,6 +22,7 @@ mod downgrade;
 mod endpoints;
 mod forwarding;
 mod frames;
+mod grpc_deadlines;
 mod hpack;
 mod http1_to_http2;
 mod http2_abuse;
