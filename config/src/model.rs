@@ -95,7 +95,7 @@ impl std::fmt::Debug for Secret {
 pub struct Limits {
     /// For a request's whole head to arrive.
     pub header_timeout: Duration,
-    /// Between two pieces of a request's body.
+    /// Between two pieces of a request's body, while nothing of its response comes either.
     pub body_timeout: Duration,
     /// A connection without a request.
     pub idle_timeout: Duration,

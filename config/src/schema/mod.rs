@@ -142,7 +142,7 @@ fn client_limits() -> Value {
             (
                 "body_timeout",
                 time(
-                    "Between two pieces of a request's body.",
+                    "Between two pieces of a request's body, while nothing of its response comes either.",
                     defaults.body_timeout,
                 ),
             ),

@@ -137,7 +137,9 @@ fn timeouts() -> Value {
             ),
             (
                 "total",
-                duration("The whole exchange; not limited unless set, or by what a gRPC client says (`grpc-timeout`)."),
+                duration(
+                    "The whole exchange; not limited unless set, or by what a gRPC client says (`grpc-timeout`).",
+                ),
             ),
         ],
     )

@@ -22,9 +22,8 @@ use super::ahead::Ahead;
 use super::heads::{self, Outbound};
 use super::retry::{self, Why};
 use super::upload::{Upload, UploadState};
-use super::{Exchange, Refused, backend};
+use super::{Exchange, Interim, Refused, backend};
 use crate::buffer::Buffers;
-use crate::connection::Interim;
 use crate::error::Failure;
 use crate::observe::relay::Meaning;
 use crate::observe::traceparent::Traceparent;
@@ -219,9 +218,8 @@ impl Exchange<'_> {
                     (why, again, Ok((response, lease)))
                 }
                 Err(Unanswered { fate, error }) => {
-                    let is_last = matches!(fate, Fate::Unsent(_) | Fate::Silent | Fate::TooLate);
+                    let is_last = matches!(fate, Fate::Silent | Fate::TooLate);
                     let (why, mut again) = match fate {
-                        Fate::Unsent(request) => (Why::Unprocessed, Some(*request)),
                         Fate::Refused | Fate::TooLate => {
                             let again = spare.and_then(|spare| spare.again(&question.upload));
                             (Why::Unprocessed, again)

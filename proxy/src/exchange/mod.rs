@@ -16,7 +16,7 @@ use serin_config::model::Backend;
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::time::Instant;
 
-use crate::connection::{Interim, Peer, RequestBody};
+use crate::connection::{self, Peer, RequestBody};
 use crate::error::{Blame, Failure};
 use crate::identity::RequestId;
 use crate::observe::{Arrival, Relay, Ticket, grpc};
@@ -31,6 +31,7 @@ mod fields;
 mod forward;
 mod heads;
 pub(crate) mod http1;
+mod interim;
 mod pipe;
 mod reply;
 mod retry;
@@ -39,6 +40,7 @@ mod upload;
 
 pub(crate) use fields::{clean_trailers, strip_underscored};
 pub(crate) use heads::{address, written};
+pub(crate) use interim::Interim;
 pub(crate) use reply::Reply;
 pub(crate) use retry::Budgets;
 pub(crate) use upload::{Upload, UploadState};
@@ -71,7 +73,7 @@ pub(crate) async fn serve(
     peer: Peer,
     in_flight: InFlight,
     request: Request<RequestBody>,
-    interim: Interim,
+    interim: connection::Interim,
 ) -> Response<Reply> {
     let arrival = desk.arrival();
     let request_id = desk.identity.request_id(arrival.unix_ms);
@@ -86,7 +88,7 @@ pub(crate) async fn serve(
                 arrival,
                 request_id,
                 is_call,
-                interim: Some(interim),
+                interim: Some(Interim::Http2(interim)),
             };
             exchange.answer(head, body).await
         }

@@ -17,6 +17,7 @@ use super::ahead::Ahead;
 use super::http1::heads::{self, Sent};
 use super::http1::order::{Traits, method};
 use super::http1::{CONTINUE, Next, patience, refuse};
+use super::interim::{Interim, Words};
 use super::pipe::{ClientBody, PipeWriter, pipe};
 use crate::buffer::poll_write_all;
 use crate::connection::{Client, Ended};
@@ -94,11 +95,21 @@ pub(super) async fn serve(
         Framing::Empty => Ahead::empty(),
         _ => Ahead::nothing(ClientBody::Piped(reader)),
     };
+    let words = Words::default();
+    let exchange = &Exchange {
+        // HTTP/1.0 knows no interim responses.
+        interim: traits.version_11.then(|| Interim::Http1(words.clone())),
+        ..*exchange
+    };
     let asking = exchange.forward(head.parts, Some(head.host), ahead, ticket);
     let mut asking = pin!(asking);
+    let mut told = Told::new(words);
     let asked = poll_fn(|cx| {
         if let Poll::Ready(answer) = asking.as_mut().poll(cx) {
             return Poll::Ready(Some(answer));
+        }
+        if told.poll(cx, client).is_err() {
+            return Poll::Ready(None);
         }
         let fed = feed.poll(cx, client);
         if fed.is_ready() && feed.body.is_done() {
@@ -108,9 +119,13 @@ pub(super) async fn serve(
         feed.poll_left(cx, client).map(|()| None)
     });
     let _ = limits;
-    match asked.await {
+    let asked = asked.await;
+    match asked {
         None => Next::Cut,
         Some(Err(refused)) => {
+            if client.write(told.rest(), patience).await.is_err() {
+                return Next::Cut;
+            }
             let refused = match feed.failure.take() {
                 Some(failure) => super::Refused {
                     failure: failure.into(),
@@ -120,7 +135,45 @@ pub(super) async fn serve(
             };
             refuse(client, refused, Some(traits), feed.body.is_done()).await
         }
-        Some(Ok(response)) => relay(client, exchange, traits, response, feed).await,
+        Some(Ok(response)) => relay(client, exchange, traits, response, (feed, told)).await,
+    }
+}
+
+/// Tells the client what comes before its answer.
+struct Told {
+    words: Words,
+    out: Vec<u8>,
+    sent: usize,
+}
+
+impl Told {
+    const fn new(words: Words) -> Self {
+        Self {
+            words,
+            out: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Says as much as the client takes just now; an error when it is gone.
+    fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client) -> std::io::Result<()> {
+        loop {
+            match poll_write_all(cx, &mut client.stream, &self.out, &mut self.sent) {
+                Poll::Ready(written) => written?,
+                Poll::Pending => return Ok(()),
+            }
+            self.out = self.words.take();
+            self.sent = 0;
+            if self.out.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What was not said yet.
+    fn rest(&mut self) -> &[u8] {
+        self.out.append(&mut self.words.take());
+        self.out.get(self.sent..).unwrap_or_default()
     }
 }
 
@@ -186,7 +239,7 @@ async fn relay(
     exchange: &Exchange<'_>,
     traits: Traits,
     response: Response<Relay>,
-    mut feed: Feed,
+    (mut feed, mut told): (Feed, Told),
 ) -> Next {
     let desk = exchange.desk;
     let (head, body) = response.into_parts();
@@ -203,6 +256,7 @@ async fn relay(
     };
     let client_stays = traits.keep_alive && sent != Sent::UntilClose && !desk.closing.has_begun();
     let mut out = desk.buffers.take();
+    out.extend_from_slice(told.rest());
     let how = (traits.version_11, client_stays);
     heads::own(&mut out, head.status, &head.headers, sent, how, desk);
     let mut relaying = Relaying {

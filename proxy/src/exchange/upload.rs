@@ -42,6 +42,8 @@ pub(crate) struct UploadState {
     failure: Cell<Option<UploadFailure>>,
     awaits_client: Cell<bool>,
     last_taken: Cell<Instant>,
+    /// When the last piece of the response came.
+    answered_at: Cell<Option<Instant>>,
     failed: Notify,
     source: RefCell<Option<Source>>,
     /// How often it began to be sent: who holds an earlier [`Upload`] gets nothing more.
@@ -72,6 +74,7 @@ impl Upload {
             failure: Cell::new(None),
             awaits_client: Cell::new(false),
             last_taken: Cell::new(Instant::now()),
+            answered_at: Cell::new(None),
             failed: Notify::new(),
             source: RefCell::new(Some(source)),
             sendings: Cell::new(0),
@@ -140,7 +143,7 @@ impl Body for Upload {
             return Poll::Ready(Some(Err(UploadFailure::Broken)));
         };
         state.last_taken.set(Instant::now());
-        let next = ready!(from.poll_next(cx, &state.awaits_client));
+        let next = ready!(from.poll_next(cx, &state.awaits_client, state.answered_at.get()));
         match &next {
             Some(Ok(_)) => state.is_finished.set(from.is_over()),
             Some(Err(failure)) => {
@@ -222,6 +225,13 @@ impl UploadState {
             state: Rc::clone(self),
             sending: self.sendings.get(),
         })
+    }
+
+    /// A piece of the response came: while it goes on, the client may be silent.
+    pub(crate) fn hear_answer(&self) {
+        if !self.is_finished.get() {
+            self.answered_at.set(Some(Instant::now()));
+        }
     }
 
     /// Since when it is the upstream's turn: the body's last piece was taken, or it is the client's turn still.

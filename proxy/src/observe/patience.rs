@@ -36,6 +36,11 @@ impl Patience {
         self.silent_since = None;
     }
 
+    /// Something came elsewhere that counts as well.
+    pub(crate) fn heard_at(&mut self, at: Instant) {
+        self.silent_since = self.silent_since.map(|since| since.max(at));
+    }
+
     /// Whether everything must be over by now.
     pub(crate) fn is_at_end(&self) -> bool {
         self.end.is_some_and(|end| end <= Instant::now())

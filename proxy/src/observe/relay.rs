@@ -50,6 +50,7 @@ impl Relay {
         ticket: Ticket,
         upload: std::rc::Rc<UploadState>,
     ) -> Self {
+        upload.hear_answer();
         let is_over = body.as_ref().is_none_or(Body::is_end_stream);
         let mut relay = Self {
             body,
@@ -103,6 +104,7 @@ impl Relay {
 
     fn see(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
         self.patience.heard();
+        self.upload.hear_answer();
         self.ticket.see_first_byte();
         let frame = match frame.into_trailers() {
             Ok(mut trailers) => {

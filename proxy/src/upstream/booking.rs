@@ -140,10 +140,12 @@ impl Booking {
         };
         if !is_http1 {
             let shared = self.upstream.shared_http2(wire, limit).await;
-            if let Some((sender, is_reused)) = shared.inspect_err(|failure| self.note(failure))? {
+            if let Some((connection, is_reused)) =
+                shared.inspect_err(|failure| self.note(failure))?
+            {
                 return Ok(Lease::Http2 {
                     booking: self,
-                    sender,
+                    connection,
                     is_reused,
                 });
             }

@@ -1,4 +1,4 @@
-//! Opens connections to an endpoint; those of HTTP/2 are handed each to a task of its own on this worker.
+//! Opens connections to an endpoint.
 //!
 //! What is spoken is configured, or the endpoint chooses it in a handshake that offers both (ALPN). What it chose
 //! last is kept with the [`Member`]: whoever knows that it is HTTP/1.1 needs no translation, and offers nothing
@@ -8,9 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use hyper::client::conn::http2;
 use hyper::rt::Executor;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serin_config::model::{Backend, Endpoint, Protocol};
 use serin_config::tls::{ALPN_HTTP2, ClientTls};
 use tokio::net::TcpStream;
@@ -18,8 +16,6 @@ use tokio::time::timeout;
 
 use super::member::Member;
 use crate::error::Failure;
-use crate::exchange::Upload;
-use crate::h1::head::LARGEST_HEAD;
 use crate::socket::{Socket, Stream};
 use crate::tls;
 
@@ -61,38 +57,6 @@ impl<F: Future + 'static> Executor<F> for SameThread {
     fn execute(&self, future: F) {
         tokio::task::spawn_local(future);
     }
-}
-
-/// Receive window of one HTTP/2 stream: what a slow client can make us hold of one response.
-const STREAM_WINDOW: u32 = 256 * 1024;
-/// Receive window of one HTTP/2 connection: so many stalled streams that the others are not held up.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-/// What may wait to be written on one HTTP/2 stream.
-const SEND_BUFFER: usize = 128 * 1024;
-/// A silent HTTP/2 connection with requests in flight is asked whether it is alive.
-const PING_AFTER: Duration = Duration::from_secs(20);
-/// … and given up when it doesn't answer.
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Begins to speak HTTP/2.
-pub(super) async fn http2(stream: Stream) -> Result<http2::SendRequest<Upload>, Failure> {
-    let (sender, connection) = http2::Builder::new(SameThread)
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(LARGEST_HEAD as u32)
-        .keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| Failure::Connect(error.to_string()))?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended");
-        }
-    });
-    Ok(sender)
 }
 
 /// Opens a stream to a member at this address, within this time; a handshake is part of it. A name that was not

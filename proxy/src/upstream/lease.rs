@@ -8,7 +8,6 @@
 //! vLLM, KServe) close the connection a moment after the answer to a request that raised an error, without having
 //! said so; whoever reuses it in that moment gets nothing, and a POST can't be sent again.
 
-use std::error::Error as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -16,15 +15,13 @@ use bytes::Bytes;
 use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::client::conn::http2;
 
 use super::booking::Booking;
 use super::dial::Wire;
+use super::http2::{Http2, Strand, Unheard};
 use super::talk::Talk;
-use crate::connection::Interim;
 use crate::error::{BoxError, Failure};
-use crate::exchange::{Upload, address};
+use crate::exchange::{Interim, Upload, address};
 
 /// A connection in use.
 pub(crate) enum Lease {
@@ -35,7 +32,7 @@ pub(crate) enum Lease {
         /// Who is asked.
         booking: Booking,
         /// Its connection.
-        sender: http2::SendRequest<Upload>,
+        connection: Http2,
         /// It served others before.
         is_reused: bool,
     },
@@ -48,7 +45,7 @@ pub(crate) enum Reading {
     /// Over HTTP/2.
     Http2 {
         /// What comes.
-        body: Incoming,
+        body: Strand,
         /// Counts as long as it comes.
         _booking: Booking,
     },
@@ -64,8 +61,6 @@ pub(crate) struct Unanswered {
 
 /// What became of a request that got no response head.
 pub(crate) enum Fate {
-    /// Nothing of it was sent: here it is.
-    Unsent(Box<Request<Upload>>),
     /// The endpoint says that it did nothing about it (RFC 9113, section 8.7); the connection goes on. So it is with
     /// those that come before the endpoint could say how many it takes.
     Refused,
@@ -78,7 +73,7 @@ pub(crate) enum Fate {
 }
 
 /// A response's head, and its body if that isn't the lease's own.
-pub(crate) type Answer = Response<Option<Incoming>>;
+pub(crate) type Answer = Response<Option<Strand>>;
 
 impl Lease {
     /// Whether the connection served others before: the endpoint may be about to close it.
@@ -105,8 +100,7 @@ impl Lease {
         }
     }
 
-    /// Sends the request and waits for the response's head. What the endpoint says before that is told to `interim`, on
-    /// HTTP/1.1: h2 would tell (`ResponseFuture::poll_informational`), and hyper's client above it doesn't ask.
+    /// Sends the request and waits for the response's head. What the endpoint says before that is told to `interim`.
     pub(crate) async fn send(
         &mut self,
         request: Request<Upload>,
@@ -121,23 +115,18 @@ impl Lease {
                 }),
             },
             Self::Http2 {
-                booking, sender, ..
-            } => match sender.try_send_request(request).await {
+                booking,
+                connection,
+                ..
+            } => match connection.ask(request, interim).await {
                 Ok(response) => {
                     booking.answered(response.status().as_u16());
                     Ok(response.map(Some))
                 }
-                Err(mut failed) => {
-                    let request = failed.take_message().map(Box::new);
-                    let error = failed.into_error();
-                    let fate = match request {
-                        Some(request) => Fate::Unsent(request),
-                        None => Fate::unprocessed(&error)
-                            .unwrap_or(Fate::of_connection(sender.is_closed())),
-                    };
-                    let error = error.into();
-                    Err(Unanswered { fate, error })
-                }
+                Err(unheard) => Err(Unanswered {
+                    fate: Fate::of_stream(&unheard),
+                    error: unheard.error.into(),
+                }),
             },
         }
     }
@@ -151,7 +140,7 @@ impl Lease {
     }
 
     /// Reads on, from the head to the end. `body` is what came with the head.
-    pub(crate) fn read(self, body: Option<Incoming>) -> Option<Reading> {
+    pub(crate) fn read(self, body: Option<Strand>) -> Option<Reading> {
         match self {
             Self::Http1(talk) => Some(Reading::Http1(talk)),
             Self::Http2 { booking, .. } => body.map(|body| Reading::Http2 {
@@ -171,16 +160,16 @@ impl Fate {
         }
     }
 
-    /// Whether the endpoint says that it did nothing. h2 gives its farewell as the reason of those streams only that lie
-    /// behind the last it says it has seen; the others end with the connection.
-    fn unprocessed(error: &hyper::Error) -> Option<Self> {
-        let error = error.source()?.downcast_ref::<h2::Error>()?;
+    /// By how a stream ended. h2 gives the endpoint's farewell as the reason of those only that lie behind the last it
+    /// says it has seen; the others end with the connection.
+    fn of_stream(unheard: &Unheard) -> Self {
+        let error = &unheard.error;
         if error.is_go_away() && error.is_remote() {
-            Some(Self::TooLate)
+            Self::TooLate
         } else if error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-            Some(Self::Refused)
+            Self::Refused
         } else {
-            None
+            Self::of_connection(error.is_io() && !unheard.was_told)
         }
     }
 }
@@ -195,7 +184,7 @@ impl Body for Reading {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
             Self::Http1(talk) => Pin::new(talk).poll_frame(cx),
-            Self::Http2 { body, .. } => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http2 { body, .. } => Pin::new(body).poll_frame(cx),
         }
     }
 

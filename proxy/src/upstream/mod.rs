@@ -5,7 +5,8 @@
 //! names and health up, away from the workers. Connections are each worker's own: [`pool`] keeps a member's,
 //! [`dial`] opens them, [`line`] is one of HTTP/1.1 in use; where their number is bounded, [`quota`] counts them for
 //! all workers. Requests whose body is pulled (those of HTTP/2 clients)
-//! go out by a [`lease`], over HTTP/1.1 as a [`talk`] in [`wording`].
+//! go out by a [`lease`], over HTTP/1.1 as a [`talk`] in [`wording`], over [`http2`] on a stream of a connection that
+//! all share.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,6 +25,7 @@ mod clusters;
 mod dial;
 mod ejection;
 mod health;
+mod http2;
 mod lease;
 mod line;
 mod member;

@@ -2,7 +2,7 @@
 //!
 //! HTTP/1.1: idle connections, the latest used first, so that surplus ones grow old and are closed; one is used
 //! again only when it is still open and silent. HTTP/2: one connection that all exchanges share; who finds it
-//! closed opens the next, the others wait for that one attempt. Where the endpoint chooses what is spoken, that
+//! closed, or with as many streams as the endpoint takes, opens the next, the others wait for that one attempt. Where the endpoint chooses what is spoken, that
 //! attempt finds it out for all: when it is HTTP/1.1 each goes on to a connection of its own.
 
 use std::cell::RefCell;
@@ -13,23 +13,25 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared};
-use hyper::client::conn::http2;
 use serin_config::model::Pool;
 
 use super::cluster::Cluster;
 use super::dial::{self, Wire};
+use super::http2::Http2;
 use super::line::{Held, Resting};
 use super::member::Member;
 use super::quota::Counted;
 use crate::Clock;
 use crate::error::Failure;
-use crate::exchange::Upload;
 use crate::socket::Stream;
 
 /// `None` when the endpoint chose HTTP/1.1; the connection rests then.
-type Opened = Result<Option<http2::SendRequest<Upload>>, Rc<Failure>>;
+type Opened = Result<Option<Http2>, Rc<Failure>>;
 
-/// An attempt to open the shared connection.
+/// Connections of HTTP/2 at once: who finds them all full waits.
+const MOST_SHARED: usize = 8;
+
+/// An attempt to open a shared connection.
 #[derive(Clone)]
 struct Attempt {
     wanted: Option<Wire>,
@@ -55,7 +57,7 @@ pub(super) struct Reach {
 #[derive(Default)]
 struct Kept {
     resting: Resting,
-    http2: RefCell<Option<Attempt>>,
+    http2: RefCell<Vec<Attempt>>,
 }
 
 impl Upstream {
@@ -163,6 +165,7 @@ impl Upstream {
             None => pool.idle_timeout,
         };
         self.kept.resting.reap(now, own);
+        self.kept.reap_shared();
         self.member().quota.reap(now, pool.idle_timeout);
     }
 
@@ -172,12 +175,14 @@ impl Upstream {
         &self,
         wanted: Option<Wire>,
         limit: Duration,
-    ) -> Result<Option<(http2::SendRequest<Upload>, bool)>, Rc<Failure>> {
-        let last = self.kept.http2.borrow().clone();
+    ) -> Result<Option<(Http2, bool)>, Rc<Failure>> {
+        let last = self.kept.best();
         if let Some(last) = last {
             let is_reused = last.opened.peek().is_some();
             match last.opened.await {
-                Ok(Some(sender)) if !sender.is_closed() => return Ok(Some((sender, is_reused))),
+                Ok(Some(shared)) if self.kept.suits(&shared) => {
+                    return Ok(Some((shared, is_reused)));
+                }
                 // What came of the attempt that all waited for.
                 Ok(None) if !is_reused && wanted.is_none() => return Ok(None),
                 Err(failure) if !is_reused && last.wanted == wanted => return Err(failure),
@@ -185,7 +190,7 @@ impl Upstream {
             }
         }
         let next = self.open_http2(wanted, limit);
-        Ok(next.await?.map(|sender| (sender, false)))
+        Ok(next.await?.map(|shared| (shared, false)))
     }
 
     /// Opens the next shared connection, unless another exchange did so meanwhile.
@@ -194,14 +199,12 @@ impl Upstream {
         wanted: Option<Wire>,
         limit: Duration,
     ) -> Shared<LocalBoxFuture<'static, Opened>> {
-        let mut slot = self.kept.http2.borrow_mut();
-        let usable = slot.as_ref().filter(|last| match last.opened.peek() {
+        let usable = self.kept.best().filter(|last| match last.opened.peek() {
             None => last.wanted == wanted,
-            Some(Ok(Some(sender))) => !sender.is_closed(),
-            Some(Ok(None) | Err(_)) => false,
+            Some(_) => true,
         });
         if let Some(last) = usable {
-            return last.opened.clone();
+            return last.opened;
         }
         let own = self.clone();
         // On a task of its own: who began it may leave while others wait.
@@ -216,7 +219,7 @@ impl Upstream {
                 None => own.reach.open(wanted, limit).await?,
             };
             match Wire::on(&stream, wanted) {
-                Wire::Http2 => Ok(Some(dial::http2(stream).await?)),
+                Wire::Http2 => Ok(Some(Http2::hello(stream).await?)),
                 Wire::Http1 => {
                     own.keep(stream, counted, Instant::now(), usize::MAX);
                     Ok(None)
@@ -231,11 +234,51 @@ impl Upstream {
         // Whether it is over shows only where it is polled: when all who waited have left, who comes next would take
         // what came of it long ago for news.
         tokio::task::spawn_local(opened.clone());
-        *slot = Some(Attempt {
+        self.kept.http2.borrow_mut().push(Attempt {
             wanted,
             opened: opened.clone(),
         });
         opened
+    }
+}
+
+impl Attempt {
+    /// What came of it, if that is of use still.
+    fn shared(&self) -> Option<&Http2> {
+        match self.opened.peek() {
+            Some(Ok(Some(shared))) if !shared.is_closed() => Some(shared),
+            _ => None,
+        }
+    }
+}
+
+impl Kept {
+    /// The shared connection, or the attempt to open one, for the next exchange; `None` when one more is to be opened.
+    fn best(&self) -> Option<Attempt> {
+        let mut attempts = self.http2.borrow_mut();
+        attempts.retain(|one| one.opened.peek().is_none() || one.shared().is_some());
+        let load = |one: &Attempt| one.shared().map_or(0, Http2::open);
+        let is_full = |one: &Attempt| one.shared().is_some_and(Http2::is_full);
+        let free = attempts.iter().find(|one| !is_full(one));
+        let all_taken = attempts.len() >= MOST_SHARED;
+        let least = || attempts.iter().min_by_key(|one| load(one));
+        free.or_else(|| least().filter(|_| all_taken)).cloned()
+    }
+
+    /// Whether a connection is to be used, rather than another one.
+    fn suits(&self, shared: &Http2) -> bool {
+        let all_taken = self.http2.borrow().len() >= MOST_SHARED;
+        !shared.is_closed() && (all_taken || !shared.is_full())
+    }
+
+    /// Lets go of all shared connections but one that nobody uses.
+    fn reap_shared(&self) {
+        let mut attempts = self.http2.borrow_mut();
+        let mut is_first = true;
+        attempts.retain(|one| {
+            let is_idle = one.shared().is_some_and(|shared| shared.open() == 0);
+            std::mem::take(&mut is_first) || !is_idle
+        });
     }
 }
 

@@ -21,9 +21,8 @@ use tokio::time::timeout;
 use super::line::Line;
 use super::wording::{self, Coding};
 use crate::buffer::{Buffer, Buffers, poll_write_all};
-use crate::connection::Interim;
 use crate::error::{BoxError, Failure};
-use crate::exchange::Upload;
+use crate::exchange::{Interim, Upload};
 use crate::h1::body::{self, Body};
 use crate::h1::head::{self, Framing, LARGEST_HEAD, Room};
 

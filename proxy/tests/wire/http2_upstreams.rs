@@ -54,13 +54,26 @@ pub(crate) async fn hearing<H>(hear: H) -> SocketAddr
 where
     H: Fn(u8, u8, u32, &[u8]) -> Vec<u8> + Clone + Send + Sync + 'static,
 {
-    raw_upstream(move |stream| speak(stream, hear.clone())).await
+    setting(&[], hear).await
 }
 
-async fn speak(mut stream: TcpStream, hear: impl Fn(u8, u8, u32, &[u8]) -> Vec<u8>) {
+/// The same, with these settings from the start.
+pub(crate) async fn setting<H>(values: &[(u16, u32)], hear: H) -> SocketAddr
+where
+    H: Fn(u8, u8, u32, &[u8]) -> Vec<u8> + Clone + Send + Sync + 'static,
+{
+    let first = settings(values);
+    raw_upstream(move |stream| speak(stream, first.clone(), hear.clone())).await
+}
+
+async fn speak(
+    mut stream: TcpStream,
+    first: Vec<u8>,
+    hear: impl Fn(u8, u8, u32, &[u8]) -> Vec<u8>,
+) {
     let mut came = Vec::new();
     let mut begun = false;
-    let mut out = settings(&[]);
+    let mut out = first;
     loop {
         if stream.write_all(&out).await.is_err()
             || !matches!(stream.read_buf(&mut came).await, Ok(1..))
@@ -77,6 +90,26 @@ async fn speak(mut stream: TcpStream, hear: impl Fn(u8, u8, u32, &[u8]) -> Vec<u
                 SETTINGS if flags & ACK == 0 => out.extend(frame(SETTINGS, ACK, 0, &[])),
                 PING if flags & ACK == 0 => out.extend(frame(PING, ACK, 0, payload)),
                 _ => out.extend(hear(kind, flags, id, payload)),
+            }
+            let left = after.len();
+            came.drain(..came.len() - left);
+        }
+    }
+}
+
+/// Says what a server says first, and reads on until a request has come.
+pub(crate) async fn greet(stream: &mut TcpStream) {
+    stream.write_all(&settings(&[])).await.unwrap();
+    let (mut came, mut begun) = (Vec::new(), false);
+    loop {
+        stream.read_buf(&mut came).await.unwrap();
+        if !begun && came.starts_with(PREFACE) {
+            came.drain(..PREFACE.len());
+            begun = true;
+        }
+        while begun && let Some((kind, _, _, _, after)) = split(&came) {
+            if kind == HEADERS {
+                return;
             }
             let left = after.len();
             came.drain(..came.len() - left);

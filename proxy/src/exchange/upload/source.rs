@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::UploadFailure;
 use crate::exchange::pipe::ClientBody;
@@ -151,15 +152,17 @@ impl Source {
         }
     }
 
-    /// The next piece. `awaits_client` is told whether it is the client who has to send it.
+    /// The next piece. `awaits_client` is told whether it is the client who has to send it; its silence counts from
+    /// `answered_at` on, when the last of the response came.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
         awaits_client: &Cell<bool>,
+        answered_at: Option<Instant>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
         let next = match self.again.pop_front() {
             Some(piece) => Some(Ok(piece.into())),
-            None => ready!(self.poll_new(cx, awaits_client)),
+            None => ready!(self.poll_new(cx, awaits_client, answered_at)),
         };
         if let Some(Ok(frame)) = &next {
             self.kept.add(frame);
@@ -172,6 +175,7 @@ impl Source {
         &mut self,
         cx: &mut Context<'_>,
         awaits_client: &Cell<bool>,
+        answered_at: Option<Instant>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFailure>>> {
         if !self.ahead.is_empty() {
             let frame = Frame::data(std::mem::take(&mut self.ahead));
@@ -207,6 +211,10 @@ impl Source {
                 None
             }
             Poll::Pending => {
+                // Who listens need not speak.
+                if let Some(at) = answered_at {
+                    self.patience.heard_at(at);
+                }
                 ready!(self.patience.poll_exhausted(cx));
                 Some(Err(UploadFailure::Late))
             }
