@@ -9,8 +9,9 @@ use http::{HeaderMap, Request};
 use tokio::time::Instant;
 
 use super::body::RequestBody;
+use super::past::EndedBy;
 use super::respond;
-use super::session::{Past, Session};
+use super::session::Session;
 use super::stream::{Inbox, Receiving, Stream};
 use crate::error::Failure;
 use crate::exchange;
@@ -179,9 +180,9 @@ impl Inbound {
         if let Some(stream) = session.find(id) {
             return trailers(session, &stream, ends_stream, assembly);
         }
-        match session.past(id) {
-            Some(Past::ResetByUs) => Ok(()),
-            Some(Past::Whole | Past::ResetByClient) => {
+        match session.ended_by(id) {
+            Some(EndedBy::Us) => Ok(()),
+            Some(EndedBy::Client) => {
                 let what = "fields for a stream that is over";
                 Err(Wrong::Connection(Reason::StreamClosed, what))
             }
@@ -204,6 +205,10 @@ impl Inbound {
             session.refuse(id);
             return Ok(());
         }
+        let malformed = |what| {
+            session.never_began(id);
+            Err(Wrong::Stream(id, Reason::Protocol, what))
+        };
         let state = if ends_stream {
             Receiving::Whole
         } else {
@@ -223,8 +228,7 @@ impl Inbound {
         match assembly.request() {
             Ok(RequestHead { parts, length }) => {
                 if ends_stream && length.is_some_and(|length| length > 0) {
-                    let what = "a body that was announced is missing";
-                    return Err(Wrong::Stream(id, Reason::Protocol, what));
+                    return malformed("a body that was announced is missing");
                 }
                 let stream = open(length);
                 // Made here, so that it is dropped even if nobody gets to look at the request.
@@ -236,7 +240,7 @@ impl Inbound {
                 let _ = stream.task.set(task.abort_handle());
                 Ok(())
             }
-            Err(Refusal::Malformed(what)) => Err(Wrong::Stream(id, Reason::Protocol, what)),
+            Err(Refusal::Malformed(what)) => malformed(what),
             Err(refusal) => {
                 let stream = open(None);
                 refuse(session, &stream, refusal);
@@ -261,8 +265,8 @@ impl Inbound {
             if self.is_idle(head.stream) {
                 return Err(Wrong::protocol("data for a stream that never began"));
             }
-            if head.stream > self.serves_up_to || session.past(head.stream) == Some(Past::ResetByUs)
-            {
+            let is_late = session.ended_by(head.stream) == Some(EndedBy::Us);
+            if head.stream > self.serves_up_to || is_late {
                 session.give_back(payload.len());
                 return Ok(());
             }
