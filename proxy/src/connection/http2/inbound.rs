@@ -225,6 +225,7 @@ impl Inbound {
             session.add(Rc::clone(&stream));
             stream
         };
+        let is_head = assembly.is_head();
         match assembly.request() {
             Ok(RequestHead { parts, length }) => {
                 if ends_stream && length.is_some_and(|length| length > 0) {
@@ -243,7 +244,7 @@ impl Inbound {
             Err(Refusal::Malformed(what)) => malformed(what),
             Err(refusal) => {
                 let stream = open(None);
-                refuse(session, &stream, refusal);
+                refuse(session, &stream, refusal, is_head);
                 Ok(())
             }
         }
@@ -410,7 +411,7 @@ fn trailers(
 }
 
 /// Answers what is no request that we serve.
-fn refuse(session: &Rc<Session>, stream: &Rc<Stream>, refusal: Refusal) {
+fn refuse(session: &Rc<Session>, stream: &Rc<Stream>, refusal: Refusal, is_head: bool) {
     let failure = match refusal {
         Refusal::TargetTooLong => Failure::TargetTooLong,
         Refusal::TooLarge => Failure::HeadTooLarge,
@@ -421,7 +422,7 @@ fn refuse(session: &Rc<Session>, stream: &Rc<Stream>, refusal: Refusal) {
     let (session, stream) = (Rc::clone(session), Rc::clone(stream));
     tokio::task::spawn_local(async move {
         // Its end, whichever it is, has been told by then.
-        let _ = respond::send(&session, &stream, response, false).await;
+        let _ = respond::send(&session, &stream, response, is_head).await;
         session.abandon(&stream);
     });
 }
