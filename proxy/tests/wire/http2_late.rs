@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use super::frames::*;
 use super::hpack::{Treat, block, indexed, literal};
 use super::http2_client::Http2;
-use super::support::{Proxy, full, route, upstream};
+use super::support::{DEADLINE, Proxy, full, route, until, upstream, within};
 
 /// An upstream that turns `/early` away before its body has come, and says what it was told by `x-say` otherwise.
 async fn impatient() -> Proxy {
@@ -91,4 +91,73 @@ async fn what_comes_behind_our_resets_is_passed_over() {
     client.send(&get_with_latest(next)).await;
     let latest = streams[199].to_string();
     assert_eq!(client.served(next).await.text(), latest);
+}
+
+/// The last stream that is served, which is final once everything that was on its way has been heard.
+async fn last_served(client: &mut Http2) -> u32 {
+    let mut last = WIDEST;
+    while last == WIDEST {
+        match client.event().await {
+            Event::GoAway(said, NO_ERROR) => last = said,
+            Event::Closed => panic!("closed"),
+            _ => {}
+        }
+    }
+    last
+}
+
+/// Whatever comes on them (RFC 9113, section 6.8), what is under way is served.
+#[tokio::test]
+async fn streams_above_the_last_are_passed_over_whole() {
+    let proxy = impatient().await;
+    let mut client = Http2::hello(&proxy, "drain").await;
+    client.send(&post(1, "/")).await;
+    until("under way", || proxy.plane.in_flight() == 1).await;
+    let plane = proxy.plane.clone();
+    let drain = tokio::spawn(async move { plane.drain(DEADLINE).await });
+    assert_eq!(last_served(&mut client).await, 1);
+    client.send(&post(3, "/")).await;
+    client.goes_on_with(&[3], 1_000).await;
+    let words = [
+        get_with_latest(5),
+        ask(7, END_STREAM, "GET", &[("X", "malformed")]),
+        post(9, "/"),
+        window(9, 1),
+        reset(9, CANCEL),
+    ];
+    client.send(&words.concat()).await;
+    client.goes_on().await;
+    client.send(&trailers(1, "said")).await;
+    assert_eq!(client.served(1).await.status, 200);
+    client.breaks(&[NO_ERROR]).await;
+    for above in [3, 5, 7, 9] {
+        assert!(!client.so_far(above).has_begun(), "{above}");
+    }
+    let drained = within("drain", drain).await.unwrap();
+    assert!(drained.finished);
+}
+
+/// Its number never rises again, whatever has come since (RFC 9113, section 6.8).
+#[tokio::test]
+async fn the_last_stream_stays_the_last() {
+    let proxy = impatient().await;
+    let mut client = Http2::hello(&proxy, "last").await;
+    client.send(&post(1, "/")).await;
+    until("under way", || proxy.plane.in_flight() == 1).await;
+    let plane = proxy.plane.clone();
+    let drain = tokio::spawn(async move { plane.drain(DEADLINE).await });
+    assert_eq!(last_served(&mut client).await, 1);
+    client.send(&[get(3, "/"), get(2, "/")].concat()).await;
+    loop {
+        match client.event().await {
+            Event::GoAway(last, code) => {
+                assert_eq!((last, code), (1, PROTOCOL_ERROR));
+                break;
+            }
+            Event::Closed => panic!("nothing was said"),
+            _ => {}
+        }
+    }
+    drop(client);
+    within("drain", drain).await.unwrap();
 }

@@ -173,8 +173,13 @@ impl Inbound {
             let what = "the fields can't be decompressed";
             return Err(Wrong::Connection(Reason::Compression, what));
         }
-        if id > self.last {
-            self.last = id;
+        let is_new = id > self.last;
+        self.last = self.last.max(id);
+        if id > self.serves_up_to {
+            // The client was told so, and asks elsewhere.
+            return Ok(());
+        }
+        if is_new {
             return self.request(session, id, ends_stream, assembly);
         }
         if let Some(stream) = session.find(id) {
@@ -191,16 +196,12 @@ impl Inbound {
     }
 
     fn request(
-        &mut self,
+        &self,
         session: &Rc<Session>,
         id: u32,
         ends_stream: bool,
         assembly: Assembly,
     ) -> Result<(), Wrong> {
-        if id > self.serves_up_to {
-            // It was told so.
-            return Ok(());
-        }
         if session.count() >= MAX_STREAMS as usize {
             session.refuse(id);
             return Ok(());

@@ -299,7 +299,8 @@ impl Connection {
 
     fn fail(&mut self, reason: Reason) {
         self.closing = Closing::Fault;
-        let last = self.inbound.last;
+        // What was said of the last stream holds.
+        let last = self.inbound.last.min(self.inbound.serves_up_to);
         self.session.put(|out| write::go_away(out, last, reason));
     }
 
