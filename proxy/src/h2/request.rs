@@ -142,6 +142,11 @@ impl Assembly {
         added.map(|_| ()).map_err(|_| Refusal::TooLarge)
     }
 
+    /// Whether the answer is to have no body, as far as is known.
+    pub(crate) fn is_head(&self) -> bool {
+        self.method.as_deref() == Some(b"HEAD")
+    }
+
     /// The request that it was.
     ///
     /// # Errors

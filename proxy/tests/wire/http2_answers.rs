@@ -23,6 +23,53 @@ async fn dictated(words: &'static [(&'static str, &'static str)]) -> Proxy {
     Proxy::of(route(server.await))
 }
 
+/// Nothing follows the head of an answer to HEAD (RFC 9110, section 9.3.2), whoever gives it.
+#[tokio::test]
+async fn refusals_of_head_have_no_body() {
+    let proxy = dictated(&[]).await;
+    let long = "x".repeat(100_000);
+    let none: &[(&str, &str)] = &[];
+    let large = &[("x-large", long.as_str())][..];
+    let expecting = &[("expect", "200-ok")][..];
+    let long_path = format!("/{long}");
+    let refused = [
+        ("/a#b", none, 400),
+        ("/<", none, 400),
+        ("a", none, 400),
+        (&long_path, none, 414),
+        ("/", large, 431),
+        ("/", expecting, 417),
+    ];
+    let mut client = Http2::hello(&proxy, "refused").await;
+    let mut stream = 1;
+    for (path, more, status) in refused {
+        for flags in [END_STREAM, 0] {
+            for method in ["HEAD", "GET"] {
+                let name = format!("{method} {:.9} {flags}", path);
+                let fields = block(&[&head(method, path)[..], more].concat());
+                client.send(&spread(stream, flags, &fields)).await;
+                let answer = client.answer(stream).await;
+                assert!(answer.is_whole, "{name}: {answer:?}");
+                assert_eq!(answer.status, status, "{name}");
+                let has_body = !answer.pieces.is_empty();
+                assert_eq!(has_body, method == "GET", "{name}: {answer:?}");
+                stream += 2;
+            }
+        }
+    }
+}
+
+/// A request in as many frames as it takes.
+fn spread(stream: u32, flags: u8, fields: &[u8]) -> Vec<u8> {
+    let mut pieces = fields.chunks(16_384);
+    let mut words = frame(HEADERS, flags, stream, pieces.next().unwrap());
+    for piece in pieces {
+        words.extend(frame(CONTINUATION, 0, stream, piece));
+    }
+    words.extend(frame(CONTINUATION, END_HEADERS, stream, &[]));
+    words
+}
+
 #[tokio::test]
 async fn answers_without_a_body_end_with_their_head() {
     let proxy = dictated(&[

@@ -59,12 +59,40 @@ async fn malformed_fields_are_errors_of_the_stream() {
         ("a carriage return in a value", with(&[("x", "a\rb")])),
         ("a blank in a name", with(&[("x y", "z")])),
         ("a colon in a name", with(&[("x:y", "z")])),
+        ("a quote in a name", with(&[("x\"y", "z")])),
+        ("nothing but a quote", with(&[("\"", "z")])),
         ("a nought in a name", with(&[("x\0", "z")])),
         ("no name", with(&[("", "z")])),
         ("a name beyond ASCII", with(&[("x\u{e9}", "z")])),
     ];
     let as_case = |(name, words): (&str, Vec<u8>)| case(name, words, Resets(1, MALFORMED));
     check(cases.into_iter().map(as_case).collect()).await;
+}
+
+/// RFC 9110, section 5.6.2.
+#[tokio::test]
+async fn names_are_tokens() {
+    let front = Front::start().await;
+    let cases = (0..=127_u8).flat_map(|byte| {
+        let is_token = byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let is_served = is_token && !byte.is_ascii_uppercase();
+        let verdict = if is_served {
+            Serves(1)
+        } else {
+            Resets(1, MALFORMED)
+        };
+        let name = format!("x{}y", char::from(byte));
+        let trailers = frame(HEADERS, WHOLE, 1, &block(&[(&name, "z")]));
+        [
+            case(&format!("{name:?}"), with(&[(&name, "z")]), verdict),
+            case(
+                &format!("{name:?} in trailers"),
+                [post(1, "/"), data(1, b"test"), trailers].concat(),
+                verdict,
+            ),
+        ]
+    });
+    front.check(cases.collect()).await;
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ mod http2_client;
 mod http2_closing;
 mod http2_fields;
 mod http2_framing;
+mod http2_late;
 mod http2_leaving;
 mod http2_lies;
 mod http2_refusals;

@@ -9,8 +9,9 @@ use http::{HeaderMap, Request};
 use tokio::time::Instant;
 
 use super::body::RequestBody;
+use super::past::EndedBy;
 use super::respond;
-use super::session::{Past, Session};
+use super::session::Session;
 use super::stream::{Inbox, Receiving, Stream};
 use crate::error::Failure;
 use crate::exchange;
@@ -172,16 +173,21 @@ impl Inbound {
             let what = "the fields can't be decompressed";
             return Err(Wrong::Connection(Reason::Compression, what));
         }
-        if id > self.last {
-            self.last = id;
+        let is_new = id > self.last;
+        self.last = self.last.max(id);
+        if id > self.serves_up_to {
+            // The client was told so, and asks elsewhere.
+            return Ok(());
+        }
+        if is_new {
             return self.request(session, id, ends_stream, assembly);
         }
         if let Some(stream) = session.find(id) {
             return trailers(session, &stream, ends_stream, assembly);
         }
-        match session.past(id) {
-            Some(Past::ResetByUs) => Ok(()),
-            Some(Past::Whole | Past::ResetByClient) => {
+        match session.ended_by(id) {
+            Some(EndedBy::Us) => Ok(()),
+            Some(EndedBy::Client) => {
                 let what = "fields for a stream that is over";
                 Err(Wrong::Connection(Reason::StreamClosed, what))
             }
@@ -190,20 +196,20 @@ impl Inbound {
     }
 
     fn request(
-        &mut self,
+        &self,
         session: &Rc<Session>,
         id: u32,
         ends_stream: bool,
         assembly: Assembly,
     ) -> Result<(), Wrong> {
-        if id > self.serves_up_to {
-            // It was told so.
-            return Ok(());
-        }
         if session.count() >= MAX_STREAMS as usize {
             session.refuse(id);
             return Ok(());
         }
+        let malformed = |what| {
+            session.never_began(id);
+            Err(Wrong::Stream(id, Reason::Protocol, what))
+        };
         let state = if ends_stream {
             Receiving::Whole
         } else {
@@ -220,11 +226,11 @@ impl Inbound {
             session.add(Rc::clone(&stream));
             stream
         };
+        let is_head = assembly.is_head();
         match assembly.request() {
             Ok(RequestHead { parts, length }) => {
                 if ends_stream && length.is_some_and(|length| length > 0) {
-                    let what = "a body that was announced is missing";
-                    return Err(Wrong::Stream(id, Reason::Protocol, what));
+                    return malformed("a body that was announced is missing");
                 }
                 let stream = open(length);
                 // Made here, so that it is dropped even if nobody gets to look at the request.
@@ -236,10 +242,10 @@ impl Inbound {
                 let _ = stream.task.set(task.abort_handle());
                 Ok(())
             }
-            Err(Refusal::Malformed(what)) => Err(Wrong::Stream(id, Reason::Protocol, what)),
+            Err(Refusal::Malformed(what)) => malformed(what),
             Err(refusal) => {
                 let stream = open(None);
-                refuse(session, &stream, refusal);
+                refuse(session, &stream, refusal, is_head);
                 Ok(())
             }
         }
@@ -261,8 +267,8 @@ impl Inbound {
             if self.is_idle(head.stream) {
                 return Err(Wrong::protocol("data for a stream that never began"));
             }
-            if head.stream > self.serves_up_to || session.past(head.stream) == Some(Past::ResetByUs)
-            {
+            let is_late = session.ended_by(head.stream) == Some(EndedBy::Us);
+            if head.stream > self.serves_up_to || is_late {
                 session.give_back(payload.len());
                 return Ok(());
             }
@@ -406,7 +412,7 @@ fn trailers(
 }
 
 /// Answers what is no request that we serve.
-fn refuse(session: &Rc<Session>, stream: &Rc<Stream>, refusal: Refusal) {
+fn refuse(session: &Rc<Session>, stream: &Rc<Stream>, refusal: Refusal, is_head: bool) {
     let failure = match refusal {
         Refusal::TargetTooLong => Failure::TargetTooLong,
         Refusal::TooLarge => Failure::HeadTooLarge,
@@ -417,7 +423,7 @@ fn refuse(session: &Rc<Session>, stream: &Rc<Stream>, refusal: Refusal) {
     let (session, stream) = (Rc::clone(session), Rc::clone(stream));
     tokio::task::spawn_local(async move {
         // Its end, whichever it is, has been told by then.
-        let _ = respond::send(&session, &stream, response, false).await;
+        let _ = respond::send(&session, &stream, response, is_head).await;
         session.abandon(&stream);
     });
 }

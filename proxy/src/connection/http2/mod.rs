@@ -19,6 +19,7 @@ use crate::h2::{Reason, Wrong, write};
 
 mod body;
 mod inbound;
+mod past;
 mod respond;
 mod session;
 mod stream;
@@ -212,8 +213,8 @@ impl Connection {
     /// Takes the frames out of what came.
     fn read(&mut self) {
         self.heard = Instant::now();
-        self.asked = None;
-        if let Err(wrong) = self.take_frames() {
+        let was_asked = self.asked.take().is_some();
+        if let Err(wrong) = self.take_frames(was_asked) {
             tracing::debug!(%wrong, "an HTTP/2 client is at fault");
             if let Wrong::Connection(reason, _) = wrong {
                 self.fail(reason);
@@ -222,7 +223,7 @@ impl Connection {
         self.client.input.release(&self.client.desk.buffers);
     }
 
-    fn take_frames(&mut self) -> Result<(), Wrong> {
+    fn take_frames(&mut self, was_asked: bool) -> Result<(), Wrong> {
         const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
         if !self.inbound.has_preface {
             let came = self.client.input.unused();
@@ -252,11 +253,10 @@ impl Connection {
                 Err(Wrong::Stream(id, reason, what)) => self.mistake(id, reason, what)?,
                 seen => seen?,
             }
-            if let Some(answer) = self.inbound.answered.take()
-                && answer == SEEN
-                && matches!(self.closing, Closing::Told(_))
-            {
-                self.last_call();
+            match self.inbound.answered.take() {
+                Some(SEEN) if matches!(self.closing, Closing::Told(_)) => self.last_call(),
+                Some(ALIVE) if was_asked => self.session.heard_us(),
+                Some(_) | None => {}
             }
         }
         Ok(())
@@ -299,7 +299,8 @@ impl Connection {
 
     fn fail(&mut self, reason: Reason) {
         self.closing = Closing::Fault;
-        let last = self.inbound.last;
+        // What was said of the last stream holds.
+        let last = self.inbound.last.min(self.inbound.serves_up_to);
         self.session.put(|out| write::go_away(out, last, reason));
     }
 

@@ -6,13 +6,13 @@
 //! served in turn.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
+use super::past::{EndedBy, Ending, Past};
 use super::stream::{Receiving, Sending, Stream};
 use crate::connection::Peer;
 use crate::exchange;
@@ -26,8 +26,6 @@ use crate::worker::Desk;
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
 /// Receive window of one connection.
 pub(super) const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
-/// Streams that are remembered when they are over, to tell late frames from wrong ones.
-const REMEMBERED: usize = 128;
 
 /// A connection, as its tasks share it.
 pub(super) struct Session {
@@ -37,7 +35,7 @@ pub(super) struct Session {
     pub(super) address: Option<HeaderValue>,
     /// Those that are not over, by their numbers.
     streams: RefCell<Vec<Rc<Stream>>>,
-    past: RefCell<VecDeque<(u32, Past)>>,
+    past: RefCell<Past>,
     out: RefCell<Vec<u8>>,
     settings: Cell<Settings>,
     outbound: Cell<Outbound>,
@@ -52,17 +50,6 @@ pub(super) struct Session {
     flushes: Cell<u64>,
     task: RefCell<Option<Waker>>,
     is_awake: Cell<bool>,
-}
-
-/// How a stream ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Past {
-    /// Both ends were done.
-    Whole,
-    /// The client reset it.
-    ResetByClient,
-    /// We reset it: frames of it may be on their way.
-    ResetByUs,
 }
 
 /// The stream is no more.
@@ -245,38 +232,50 @@ impl Session {
     pub(super) fn reset(&self, stream: &Rc<Stream>, reason: Reason) {
         if !stream.is_reset() {
             self.put(|out| write::reset(out, stream.id, reason));
-            self.forget(stream, Past::ResetByUs);
+            self.forget(stream, Ending::ResetByUs);
         }
     }
 
     /// Nothing is done for a stream that is one too many.
     pub(super) fn refuse(&self, id: u32) {
         self.put(|out| write::reset(out, id, Reason::Refused));
-        self.remember(id, Past::ResetByUs);
+        self.never_began(id);
+    }
+
+    /// Nothing is done for it: what comes behind its head is passed over.
+    pub(super) fn never_began(&self, id: u32) {
+        self.past.borrow_mut().remember(id, Ending::ResetByUs);
     }
 
     /// A frame came for a stream that is over.
     pub(super) fn reset_past(&self, id: u32, reason: Reason) {
         self.put(|out| write::reset(out, id, reason));
-        self.remember(id, Past::ResetByUs);
+        self.past.borrow_mut().reset_again(id);
+    }
+
+    /// The client answered what it was asked behind all that was said.
+    pub(super) fn heard_us(&self) {
+        if self.streams.borrow().is_empty() {
+            self.past.borrow_mut().forget_reset();
+        }
     }
 
     /// The client ended it.
     pub(super) fn reset_by_client(&self, stream: &Rc<Stream>) {
-        self.forget(stream, Past::ResetByClient);
+        self.forget(stream, Ending::ResetByClient);
     }
 
     /// A stream that is over needs no place any more. When the answer is whole and nobody takes the rest of the request,
     /// the client is told not to send it (RFC 9113, section 8.1).
     pub(super) fn tidy(&self, stream: &Rc<Stream>) {
         if stream.is_over() {
-            self.forget(stream, Past::Whole);
+            self.forget(stream, Ending::Whole);
         } else if stream.sending.get() == Sending::Whole && stream.inbox.borrow().is_abandoned() {
             self.reset(stream, Reason::No);
         }
     }
 
-    fn forget(&self, stream: &Rc<Stream>, how: Past) {
+    fn forget(&self, stream: &Rc<Stream>, how: Ending) {
         let mut streams = self.streams.borrow_mut();
         let Ok(at) = streams.binary_search_by_key(&stream.id, |one| one.id) else {
             return;
@@ -286,21 +285,13 @@ impl Session {
             self.idle_since.set(Instant::now());
         }
         drop(streams);
-        self.remember(stream.id, how);
+        self.past.borrow_mut().remember(stream.id, how);
         if stream.writer.borrow_mut().take().is_some() {
             self.waiting.set(self.waiting.get().saturating_sub(1));
         }
-        if how != Past::Whole {
+        if how != Ending::Whole {
             stream.give_up();
         }
-    }
-
-    fn remember(&self, id: u32, how: Past) {
-        let mut past = self.past.borrow_mut();
-        if past.len() == REMEMBERED {
-            past.pop_front();
-        }
-        past.push_back((id, how));
     }
 
     /// Nobody takes anything more of a request's body.
@@ -356,13 +347,9 @@ impl Session {
         streams.get(at).cloned()
     }
 
-    /// How a stream ended that is not there any more, if it ever was.
-    pub(super) fn past(&self, id: u32) -> Option<Past> {
-        let past = self.past.borrow();
-        past.iter()
-            .rev()
-            .find(|(one, _)| *one == id)
-            .map(|(_, how)| *how)
+    /// Who ended a stream that is not there any more, if it ever was.
+    pub(super) fn ended_by(&self, id: u32) -> Option<EndedBy> {
+        self.past.borrow().ended_by(id)
     }
 
     /// Streams' numbers only grow.

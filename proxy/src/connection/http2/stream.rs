@@ -142,12 +142,14 @@ impl Inbox {
         if let Some(left) = &mut self.announced {
             *left = left.checked_sub(piece.len() as u64).ok_or(Mismatch)?;
         }
-        if self.is_abandoned || piece.is_empty() {
+        if self.is_abandoned {
             return Ok(false);
         }
-        self.held += piece.len();
-        self.pieces.push_back(Bytes::copy_from_slice(piece));
-        self.wake();
+        if !piece.is_empty() {
+            self.held += piece.len();
+            self.pieces.push_back(Bytes::copy_from_slice(piece));
+            self.wake();
+        }
         Ok(true)
     }
 

@@ -159,6 +159,11 @@ impl Client {
         !peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
     }
 
+    async fn is_reset(&self, id: u32) {
+        let (head, _) = hears(&self.stream).await.unwrap();
+        assert_eq!((head.kind, head.stream), (Kind::RstStream, id));
+    }
+
     /// It is asked whether it is alive, when it is time for that and not before.
     async fn is_asked(&self) {
         advance(PING_EVERY - TICK).await;
@@ -204,6 +209,29 @@ async fn a_client_that_answers_no_ping_is_given_up() {
         // Open in two places it would not be closed by one.
         drop(served);
         assert!(hears(&stream).await.is_none());
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_reset_is_forgotten_once_the_client_must_know_of_it() {
+    let test = async {
+        let mut client = Client::open().await;
+        let mut malformed = Vec::new();
+        write::Block::begin(&mut malformed, 1, false).end(&mut malformed, 16_384);
+        client.says(&malformed).await;
+        client.is_reset(1).await;
+        let mut late = Vec::new();
+        write::data(&mut late, 1, b"late", false);
+        client.says(&late).await;
+        assert!(!client.is_told_anything().await, "it may not have known");
+        client.is_asked().await;
+        let mut answer = Vec::new();
+        write::ping(&mut answer, &ALIVE, true);
+        client.says(&[late.clone(), answer].concat()).await;
+        assert!(!client.is_told_anything().await, "it may not have known");
+        client.says(&late).await;
+        client.is_reset(1).await;
     };
     LocalSet::new().run_until(test).await;
 }

@@ -60,6 +60,8 @@ impl Name {
             b":path" => Self::Path,
             b":scheme" => Self::Scheme,
             [b':', ..] => Self::OtherPseudo,
+            // No token has it (RFC 9110, section 5.6.2), which the next one doesn't know.
+            _ if memchr::memchr(b'"', text).is_some() => Self::Bad,
             // It refuses uppercase letters.
             _ => HeaderName::from_lowercase(text).map_or(Self::Bad, Self::Field),
         }
@@ -332,6 +334,7 @@ mod tests {
         assert_eq!(Name::read(b"X"), Name::Bad);
         assert_eq!(Name::read(b""), Name::Bad);
         assert_eq!(Name::read(b"a b"), Name::Bad);
+        assert_eq!(Name::read(b"a\"b"), Name::Bad);
         assert_eq!(Name::read(b":status"), Name::OtherPseudo);
         for bad in ["a\r\nb", "a\0", " a", "a\t"] {
             let field = Field::new(Name::read(b"x"), 1, bad.as_bytes());
