@@ -23,13 +23,15 @@ pub(crate) fn raise() -> Option<u64> {
 
 /// Says so when connections will wait although the configuration would let them in.
 pub(crate) fn warn_if_few(limit: Option<u64>, max_connections: usize) {
+    let affordable = serin_proxy::affordable_connections();
     if let Some(limit) = limit
-        && limit < max_connections as u64
+        && affordable < max_connections
     {
         tracing::warn!(
             limit,
             max_connections,
-            "fewer file descriptors than max_connections: clients will wait before that"
+            affordable,
+            "too few file descriptors for max_connections: clients will wait beyond what they are enough for"
         );
     }
 }

@@ -99,7 +99,7 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// A connection without a request.
     pub idle_timeout: Duration,
-    /// Client connections, all listeners together.
+    /// Client connections, all listeners together; fewer when there are too few file descriptors. More wait.
     pub max_connections: usize,
     /// A request's head in bytes; larger: 431.
     pub max_header_bytes: usize,

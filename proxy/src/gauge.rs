@@ -1,7 +1,7 @@
 //! How much is going on: connections and requests in flight, per worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::Notify;
 
@@ -9,8 +9,9 @@ use tokio::sync::Notify;
 #[derive(Debug)]
 pub(crate) struct Gauges {
     workers: Box<[Worker]>,
-    room_wanted: AtomicBool,
-    /// A connection ended while the acceptor waited for room.
+    /// Acceptors that wait for room.
+    room_wanted: AtomicUsize,
+    /// A connection ended while one of them did, or more may be open.
     room: Notify,
     /// A connection ended, or a thread did.
     ended: Notify,
@@ -40,11 +41,14 @@ pub(crate) struct Running(Arc<Gauges>);
 /// Listeners that are open; said to be closed when dropped.
 pub(crate) struct Accepting(Arc<Gauges>);
 
+/// An acceptor that waits, as long as it does.
+struct Wanting<'a>(&'a AtomicUsize);
+
 impl Gauges {
     pub(crate) fn new(workers: usize) -> Self {
         Self {
             workers: (0..workers).map(|_| Worker::default()).collect(),
-            room_wanted: AtomicBool::new(false),
+            room_wanted: AtomicUsize::new(0),
             room: Notify::new(),
             ended: Notify::new(),
             threads: AtomicUsize::new(0),
@@ -85,17 +89,26 @@ impl Gauges {
         }
     }
 
-    /// Waits until fewer than `most` connections are open.
-    pub(crate) async fn room(&self, most: usize) {
-        while self.connections() >= most {
-            self.room_wanted.store(true, Ordering::SeqCst);
-            let room = self.room.notified();
-            // Again: one may have ended before it could know that it is waited for.
-            if self.connections() >= most {
-                room.await;
-            }
-            self.room_wanted.store(false, Ordering::SeqCst);
+    /// Waits until fewer than `most` connections are open, which may change meanwhile.
+    pub(crate) async fn room(&self, most: impl Fn() -> usize) {
+        if self.connections() < most() {
+            return;
         }
+        let _wanting = Wanting::begin(&self.room_wanted);
+        loop {
+            let mut room = std::pin::pin!(self.room.notified());
+            room.as_mut().enable();
+            // Again: one may have ended before it could know that it is waited for.
+            if self.connections() < most() {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// More connections may be open than before, perhaps.
+    pub(crate) fn look_for_room(&self) {
+        self.room.notify_waiters();
     }
 
     /// Waits until this holds; it is asked again after every end of a connection or thread.
@@ -149,13 +162,26 @@ impl Gauges {
     }
 }
 
+impl<'a> Wanting<'a> {
+    fn begin(wanting: &'a AtomicUsize) -> Self {
+        wanting.fetch_add(1, Ordering::SeqCst);
+        Self(wanting)
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(gauge) = self.gauges.workers.get(self.worker) {
             gauge.connections.fetch_sub(1, Ordering::SeqCst);
         }
-        if self.gauges.room_wanted.load(Ordering::SeqCst) {
-            self.gauges.room.notify_one();
+        if self.gauges.room_wanted.load(Ordering::SeqCst) > 0 {
+            self.gauges.room.notify_waiters();
         }
         self.gauges.ended.notify_waiters();
     }
@@ -172,5 +198,35 @@ impl Drop for Accepting {
     fn drop(&mut self) {
         self.0.acceptors.fetch_sub(1, Ordering::AcqRel);
         self.0.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_waits_for_room_hears_of_ends_and_of_new_limits() {
+        let gauges = Arc::new(Gauges::new(1));
+        let most = AtomicUsize::new(1);
+        let room = || gauges.room(|| most.load(Ordering::Relaxed));
+        assert!(room().now_or_never().is_some());
+        let seat = gauges.seat(0);
+        // Two listeners wait: one may not keep the news from the other.
+        let (mut first, mut second) = (Box::pin(room()), Box::pin(room()));
+        assert!(first.as_mut().now_or_never().is_none());
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(seat);
+        assert!(first.as_mut().now_or_never().is_some());
+        drop(first);
+        assert!(second.as_mut().now_or_never().is_some());
+        let _seat = gauges.seat(0);
+        let mut third = Box::pin(room());
+        assert!(third.as_mut().now_or_never().is_none());
+        most.store(2, Ordering::Relaxed);
+        gauges.look_for_room();
+        assert!(third.as_mut().now_or_never().is_some());
     }
 }

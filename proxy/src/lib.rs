@@ -8,6 +8,7 @@ pub mod bench;
 mod buffer;
 mod clock;
 mod connection;
+mod descriptors;
 mod error;
 mod exchange;
 mod gauge;
@@ -27,6 +28,7 @@ mod upstream;
 mod worker;
 
 pub use clock::Clock;
+pub use descriptors::affordable_connections;
 pub use listener::BindError;
 pub use observe::trace::{SPANS, SpanLinks};
 pub use observe::traceparent::Traceparent;

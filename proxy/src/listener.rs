@@ -241,7 +241,7 @@ impl Acceptor {
         listener: &tokio::net::TcpListener,
     ) -> io::Result<(TcpStream, SocketAddr)> {
         let gauges: &Gauges = &self.shared.gauges;
-        gauges.room(self.shared.max_connections()).await;
+        gauges.room(|| self.shared.max_connections()).await;
         listener.accept().await
     }
 

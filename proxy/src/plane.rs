@@ -19,6 +19,7 @@ use tokio::runtime::{Builder, LocalRuntime};
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::Clock;
+use crate::descriptors::affordable_connections;
 use crate::gauge::Gauges;
 use crate::listener::{self, Acceptor, BindError, Listener};
 use crate::measure::Measurements;
@@ -59,6 +60,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Arc<ArcSwapOption<Rules>>,
     /// Until then.
     pub(crate) first_limits: Limits,
+    /// Client connections that there are file descriptors for.
+    affordable: usize,
     /// What is going on.
     pub(crate) gauges: Arc<Gauges>,
     /// By listener.
@@ -154,6 +157,7 @@ impl DataPlane {
             table: Table::new(config, splits, &self.shared.measurements),
         };
         self.shared.rules.store(Some(Arc::new(rules)));
+        self.shared.gauges.look_for_room();
         self.shared.clusters.send_replace(clusters);
         for (port, listener) in self.shared.ports.iter().zip(&config.listeners) {
             port.reload(listener);
@@ -310,14 +314,17 @@ impl Shared {
             span_links: OnceLock::new(),
             clusters: watch::Sender::default(),
             measurements: Measurements::new(workers, bell),
+            affordable: affordable_connections(),
         }
     }
 
-    /// Client connections that may be open.
+    /// Client connections that may be open: as many as was said, and never so many that nothing is left of the file
+    /// descriptors for the endpoints, for probes and for operators.
     pub(crate) fn max_connections(&self) -> usize {
-        match &*self.rules.load() {
+        let wanted = match &*self.rules.load() {
             Some(rules) => rules.limits.max_connections,
             None => self.first_limits.max_connections,
-        }
+        };
+        wanted.min(self.affordable)
     }
 }

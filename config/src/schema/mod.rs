@@ -126,7 +126,10 @@ fn client_limits() -> Value {
     let bytes =
         |description, default: usize| with_default(size(description), format_size(default as u64));
     let connections = json!({"type": "integer", "minimum": 1, "maximum": 1_000_000});
-    let connections = described("Client connections, all listeners together.", connections);
+    let connections = described(
+        "Client connections, all listeners together; fewer when there are too few file descriptors. More wait.",
+        connections,
+    );
     object(
         "Bounds on what clients may do.",
         limits::KEYS,

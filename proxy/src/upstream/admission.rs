@@ -17,21 +17,71 @@ use crate::error::Failure;
 #[derive(Debug)]
 pub(super) struct Admission {
     limit: Concurrency,
+    inside: Arc<Inside>,
+}
+
+/// Who is in, and who waits: reloads change the limit, and not that.
+#[derive(Debug)]
+struct Inside {
     places: Arc<Semaphore>,
+    /// Places to be taken away as they are given back.
+    surplus: AtomicUsize,
     waiting: AtomicUsize,
     shed: AtomicU64,
 }
 
 /// A place, as long as it is held.
 #[derive(Debug, Default)]
-pub(crate) struct Place {
+pub(crate) struct Place(Option<Held>);
+
+#[derive(Debug)]
+struct Held {
     permit: Option<OwnedSemaphorePermit>,
+    inside: Arc<Inside>,
 }
 
 impl Place {
     /// Whether it is one of a limited number.
     pub(super) const fn is_held(&self) -> bool {
-        self.permit.is_some()
+        self.0.is_some()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.inside.takes_away()
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+        }
+    }
+}
+
+impl Inside {
+    fn new(places: usize) -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(places)),
+            surplus: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            shed: AtomicU64::new(0),
+        }
+    }
+
+    /// As many places as now, and so many more or fewer.
+    fn resize(&self, from: usize, to: usize) {
+        if to < from {
+            let gone = self.places.forget_permits(from - to);
+            self.surplus.fetch_add(from - to - gone, Relaxed);
+        } else {
+            let more = (from..to).filter(|_| !self.takes_away()).count();
+            self.places.add_permits(more);
+        }
+    }
+
+    /// Whether there is a place too many; there is one fewer then.
+    fn takes_away(&self) -> bool {
+        let fewer = |surplus: usize| surplus.checked_sub(1);
+        self.surplus.fetch_update(Relaxed, Relaxed, fewer).is_ok()
     }
 }
 
@@ -39,26 +89,30 @@ impl Place {
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Admission {
-    pub(super) fn new(limit: Concurrency) -> Self {
-        Self {
-            limit,
-            places: Arc::new(Semaphore::new(limit.max_in_flight)),
-            waiting: AtomicUsize::new(0),
-            shed: AtomicU64::new(0),
-        }
+    /// A limit in place of a former one, with those who are in and who wait.
+    pub(super) fn new(limit: Concurrency, former: Option<&Self>) -> Self {
+        let inside = match former {
+            Some(former) => {
+                let inside = Arc::clone(&former.inside);
+                inside.resize(former.limit.max_in_flight, limit.max_in_flight);
+                inside
+            }
+            None => Arc::new(Inside::new(limit.max_in_flight)),
+        };
+        Self { limit, inside }
     }
 
     /// A place, at once or after a while.
     pub(super) async fn enter(&self) -> Result<Place, Failure> {
-        if let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() {
-            return Ok(Place {
-                permit: Some(permit),
-            });
-        }
-        let permit = self.queue(Arc::clone(&self.places).acquire_owned()).await?;
-        Ok(Place {
+        let places = &self.inside.places;
+        let permit = match Arc::clone(places).try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.queue(Arc::clone(places).acquire_owned()).await?,
+        };
+        Ok(Place(Some(Held {
             permit: Some(permit),
-        })
+            inside: Arc::clone(&self.inside),
+        })))
     }
 
     /// Waits for this, if there is room in the queue and not too long.
@@ -66,7 +120,7 @@ impl Admission {
         &self,
         awaited: impl Future<Output = Result<T, E>>,
     ) -> Result<T, Failure> {
-        let Some(_waiting) = Waiting::begin(&self.waiting, self.limit.queue) else {
+        let Some(_waiting) = Waiting::begin(&self.inside.waiting, self.limit.queue) else {
             return Err(self.shed());
         };
         match timeout(self.limit.queue_timeout, awaited).await {
@@ -78,16 +132,16 @@ impl Admission {
 
     /// How many wait.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Relaxed)
+        self.inside.waiting.load(Relaxed)
     }
 
     /// How many were sent away.
     pub(super) fn count_shed(&self) -> u64 {
-        self.shed.load(Relaxed)
+        self.inside.shed.load(Relaxed)
     }
 
     fn shed(&self) -> Failure {
-        self.shed.fetch_add(1, Relaxed);
+        self.inside.shed.fetch_add(1, Relaxed);
         Failure::Overloaded
     }
 }
@@ -116,11 +170,15 @@ mod tests {
     use super::*;
 
     fn admission(max_in_flight: usize, queue: usize) -> Admission {
-        Admission::new(Concurrency {
+        Admission::new(limit(max_in_flight, queue), None)
+    }
+
+    fn limit(max_in_flight: usize, queue: usize) -> Concurrency {
+        Concurrency {
             max_in_flight,
             queue,
             queue_timeout: Duration::from_secs(1),
-        })
+        }
     }
 
     async fn is_pending(mut entering: Pin<&mut impl Future>) -> bool {
@@ -140,6 +198,39 @@ mod tests {
         drop(first);
         assert!(second.await.is_ok());
         assert_eq!((admission.waiting(), admission.count_shed()), (0, 1));
+    }
+
+    /// Reloads change how many may be in, not who is.
+    #[tokio::test(start_paused = true)]
+    async fn limits_change_around_those_who_are_in() {
+        let first = admission(2, 1);
+        let mut inside = vec![first.enter().await.unwrap(), first.enter().await.unwrap()];
+        let mut waits = std::pin::pin!(first.enter());
+        assert!(is_pending(waits.as_mut()).await);
+        let wider = Admission::new(limit(3, 1), Some(&first));
+        inside.push(waits.await.unwrap());
+        let mut waits = std::pin::pin!(wider.enter());
+        assert!(is_pending(waits.as_mut()).await);
+        // Fewer than are in: places are free again when enough have left.
+        let narrow = Admission::new(limit(1, 1), Some(&wider));
+        inside.truncate(1);
+        assert!(is_pending(waits.as_mut()).await);
+        inside.clear();
+        let last = waits.await.unwrap();
+        let mut waits = std::pin::pin!(narrow.enter());
+        assert!(is_pending(waits.as_mut()).await);
+        // More again, before that had come about.
+        let again = Admission::new(limit(2, 1), Some(&narrow));
+        let second = waits.await.unwrap();
+        let tighter = Admission::new(limit(1, 1), Some(&again));
+        let as_before = Admission::new(limit(2, 1), Some(&tighter));
+        drop((last, second));
+        let (_one, _two) = (
+            as_before.enter().await.unwrap(),
+            as_before.enter().await.unwrap(),
+        );
+        let mut waits = std::pin::pin!(as_before.enter());
+        assert!(is_pending(waits.as_mut()).await);
     }
 
     #[tokio::test(start_paused = true)]

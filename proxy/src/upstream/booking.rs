@@ -57,6 +57,9 @@ struct Watch {
     is_noted: Cell<bool>,
 }
 
+/// The status of a server that has enough to do.
+const TOO_MANY_REQUESTS: u16 = 429;
+
 impl Booking {
     pub(super) fn of_the_only(upstream: Rc<Upstream>) -> Self {
         Self {
@@ -103,13 +106,17 @@ impl Booking {
         &self.upstream
     }
 
-    /// The response's head came, with this status. 5xx is a failure of the member.
+    /// The response's head came, with this status. 5xx is a failure of the member. 429 is none, but it is no answer
+    /// either: who sends requests away at once is not the fastest.
     pub(crate) fn answered(&self, status: u16) {
         let Some(since) = self.begin_note() else {
             return;
         };
-        let latency = since.elapsed();
-        self.saw(latency, false);
+        let is_busy = status == TOO_MANY_REQUESTS;
+        self.saw(since.elapsed(), is_busy);
+        if is_busy {
+            self.upstream.member().is_busy_at(self.upstream.now_ms());
+        }
         if status >= 500 {
             self.upstream.blame();
         } else {

@@ -76,7 +76,10 @@ impl Cluster {
             route: Arc::clone(route),
             arm,
             backend: backend.clone(),
-            admission: backend.handling.concurrency.map(Admission::new),
+            admission: backend.handling.concurrency.map(|limit| {
+                let former = former.and_then(|former| former.admission.as_ref());
+                Admission::new(limit, former)
+            }),
             ejections: AtomicU64::new(former.map_or(0, |former| former.ejections.load(Relaxed))),
             members,
             known: Mutex::new(known),

@@ -45,6 +45,8 @@ pub(crate) struct Member {
     failures: AtomicU32,
     times: AtomicU32,
     until_ms: AtomicU64,
+    /// It said that it has enough to do: until when that is taken for true.
+    busy_until_ms: AtomicU64,
     /// It did when it was last offered both.
     chose_http1: AtomicBool,
     /// What checks say; well until they say otherwise.
@@ -108,6 +110,7 @@ impl Member {
             failures: AtomicU32::new(0),
             times: AtomicU32::new(0),
             until_ms: AtomicU64::new(0),
+            busy_until_ms: AtomicU64::new(0),
             chose_http1: AtomicBool::new(false),
             is_unwell: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
@@ -140,11 +143,19 @@ impl Member {
 
     /// What it costs to ask it.
     pub(super) fn load(&self, now_ms: u64) -> f64 {
-        if self.is_shunned() {
+        if self.is_shunned() || now_ms < self.busy_until_ms.load(Relaxed) {
             return f64::MAX;
         }
         let latency = PeakEwma::from_bits(self.latency.load(Relaxed));
         latency.load(self.in_flight.load(Relaxed), now_ms)
+    }
+
+    /// It sent a request away, since it has enough to do: others are rather chosen for a moment. That is soon said, and
+    /// would look like haste otherwise.
+    pub(super) fn is_busy_at(&self, now_ms: u64) {
+        /// In milliseconds.
+        const MOMENT: u64 = 1_000;
+        self.busy_until_ms.store(now_ms + MOMENT, Relaxed);
     }
 
     /// As a key sees it.

@@ -6,13 +6,16 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::Response;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Barrier;
 
-use super::support::{Proxy, config, get, route, says, text, within};
+use super::support::{Proxy, config, full, get, read_head, route, text, upstream, within};
 
 const UPSTREAM: &str = "SERIN_TEST_UPSTREAM";
 const DESCRIPTORS: usize = 64;
@@ -58,7 +61,19 @@ fn ticks(process: &Child) -> u64 {
 
 #[tokio::test]
 async fn out_of_descriptors_nothing_breaks_and_nothing_spins() {
-    let upstream = says("x").await;
+    // As many as there are descriptors for, all at once.
+    const AT_ONCE: usize = 20;
+    let all_are_here = Arc::new(Barrier::new(AT_ONCE));
+    let upstream = upstream(move |request| {
+        let all_are_here = Arc::clone(&all_are_here);
+        async move {
+            if request.uri().path() == "/all" {
+                all_are_here.wait().await;
+            }
+            Response::new(full("x"))
+        }
+    })
+    .await;
     let limited = format!("ulimit -n {DESCRIPTORS} && exec \"$0\" \"$@\"");
     let process = Command::new("sh")
         .args(["-c", &limited])
@@ -83,6 +98,18 @@ async fn out_of_descriptors_nothing_breaks_and_nothing_spins() {
     let (mut early, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     assert_eq!(text(early.send_request(get("/")).await.unwrap()).await, "x");
+
+    let mut crowd = Vec::new();
+    for _ in 0..AT_ONCE {
+        let mut one = TcpStream::connect(&address).await.unwrap();
+        let words = b"GET /all HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        one.write_all(words).await.unwrap();
+        crowd.push(one);
+    }
+    for mut one in crowd {
+        let head = within("who was let in", read_head(&mut one)).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    }
 
     let mut idle: Vec<TcpStream> = Vec::new();
     for _ in 0..2 * DESCRIPTORS {
