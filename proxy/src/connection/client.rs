@@ -18,7 +18,7 @@ use crate::worker::Desk;
 
 /// Idle connections wait for one more request when draining, but not longer.
 const LINGER: Duration = Duration::from_secs(2);
-/// How often a client is looked at whose bytes cannot be taken.
+/// How often a client is looked at of which nothing is read, since what came of it cannot be taken yet.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A client's connection.
@@ -111,17 +111,16 @@ impl Client {
         .await
     }
 
-    /// Ready when the client is gone. What it sends meanwhile is its next request, and waits.
+    /// Ready when the client is gone. What it sends meanwhile is its next request, and waits: nothing is read behind it,
+    /// and so the client is looked at now and then.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.input.is_empty() {
-            return Poll::Pending;
+        if self.input.is_empty() {
+            let is_readable = ready!(self.stream.poll_readable(cx)).is_ok();
+            if !is_readable || !matches!(ready!(self.poll_fill(cx)), Ok(1..)) {
+                return Poll::Ready(());
+            }
         }
-        if let Ok(()) = ready!(self.stream.poll_readable(cx))
-            && let Ok(1..) = ready!(self.poll_fill(cx))
-        {
-            return Poll::Pending;
-        }
-        Poll::Ready(())
+        self.poll_hung_up(cx)
     }
 
     /// Ready when the deadline has passed. A client of which more came than can be taken tells by nothing that it
@@ -132,18 +131,21 @@ impl Client {
         deadline: Instant,
         stalled: bool,
     ) -> Poll<Ended> {
-        if !stalled {
-            return self.alarm.poll_due(cx, deadline).map(|()| Ended::Late);
+        if stalled && self.poll_hung_up(cx).is_ready() {
+            return Poll::Ready(Ended::Gone);
         }
+        self.alarm.poll_due(cx, deadline).map(|()| Ended::Late)
+    }
+
+    /// Looks now and then whether the client has hung up; ready when it has.
+    #[cold]
+    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let latest = Instant::now() + LOOK_EVERY;
         self.next_look = self.next_look.min(latest);
         loop {
-            ready!(self.alarm.poll_due(cx, deadline.min(self.next_look)));
-            if self.next_look >= deadline {
-                return Poll::Ready(Ended::Late);
-            }
+            ready!(self.alarm.poll_due(cx, self.next_look));
             if self.stream.has_hung_up() {
-                return Poll::Ready(Ended::Gone);
+                return Poll::Ready(());
             }
             self.next_look = latest;
         }
