@@ -51,6 +51,8 @@ struct Shared {
     answer: Buffer,
     /// So much of the answer was searched for a head.
     looked_at: usize,
+    /// An interim response came.
+    has_spoken: bool,
     body: Body,
     /// What came of the body with the head.
     first: Option<Bytes>,
@@ -97,6 +99,7 @@ impl Talk {
                 is_head: false,
                 answer: Buffer::default(),
                 looked_at: 0,
+                has_spoken: false,
                 body: Body::unlimited(Framing::Empty),
                 first: None,
                 trailers: None,
@@ -222,7 +225,7 @@ impl Shared {
                     Err(error) => error.into(),
                 };
             return Poll::Ready(Err(Silence {
-                is_silent: self.answer.is_empty(),
+                is_silent: !self.has_spoken && self.answer.is_empty(),
                 error,
             }));
         }
@@ -287,6 +290,7 @@ impl Shared {
             };
             self.answer.consume(length);
             self.looked_at = 0;
+            self.has_spoken = true;
             if let Some(response) = response {
                 if let Some(line) = &self.line {
                     line.answered(response.status().as_u16());

@@ -122,6 +122,7 @@ async fn ask_arm(
             traits,
             downward: &mut *downward,
             looked_at: 0,
+            has_spoken: false,
         };
         let (why, outcome) = match attempt.run(client, upward, &mut line).await {
             Ok(Came::Answered(answer)) => {
@@ -229,6 +230,8 @@ struct Attempt<'a> {
     downward: &'a mut Downward,
     /// So much of the answer was searched for a head.
     looked_at: usize,
+    /// An interim response came.
+    has_spoken: bool,
 }
 
 /// What the upstream's first bytes are.
@@ -346,7 +349,7 @@ impl Attempt<'_> {
     }
 
     fn ended(&self, error: crate::error::BoxError) -> Failed {
-        let is_silent = self.downward.answer.is_empty();
+        let is_silent = !self.has_spoken && self.downward.answer.is_empty();
         let failure = Failure::BadResponse(error);
         if is_silent {
             Failed::Silent(failure)
@@ -402,6 +405,7 @@ impl Attempt<'_> {
                 return Ok(Read::Final(Came::Answered(answered)));
             }
         };
+        self.has_spoken = true;
         self.downward.answer.consume(length);
         self.looked_at = 0;
         Ok(read)
