@@ -230,6 +230,8 @@ pub(crate) fn response<'b>(
     let fields: &'b [Header<'b>] = parsed.headers;
     let seen = Seen::of(fields, &mut room.kinds)?;
     let framing = seen.response_framing(code, to_head, version_11)?;
+    // Who speaks of a body where none may be sends it, perhaps.
+    let is_clean = framing != Framing::UntilClose && !(code == 204 && seen.says_content());
     Ok(Some(ResponseHead {
         len,
         status: code,
@@ -237,7 +239,7 @@ pub(crate) fn response<'b>(
         framing,
         version_11,
         upgrade: seen.upgrade(version_11),
-        keep_alive: framing != Framing::UntilClose && seen.connection.keeps_alive(version_11),
+        keep_alive: is_clean && seen.connection.keeps_alive(version_11),
         fields: seen.fields(fields, &room.kinds),
     }))
 }
@@ -325,6 +327,11 @@ impl<'b> Seen<'b> {
             .filter(|_| version_11 && self.connection.upgrades())
     }
 
+    /// Whether a body is announced. A length of 0 is a common, harmless slip where there may be none.
+    fn says_content(&self) -> bool {
+        self.chunked || self.length.is_some_and(|length| length > 0)
+    }
+
     fn request_framing(&self, version_11: bool) -> Result<Framing, HeadError> {
         match (self.chunked, self.length) {
             (true, _) if !version_11 => malformed("HTTP/1.0 knows no Transfer-Encoding."),
@@ -340,17 +347,17 @@ impl<'b> Seen<'b> {
         to_head: bool,
         version_11: bool,
     ) -> Result<Framing, HeadError> {
+        if code == 204 {
+            // Whatever its fields say (RFC 9112 §6.3): servers do say it.
+            return Ok(Framing::Empty);
+        }
         if self.chunked && !version_11 {
             return malformed("HTTP/1.0 knows no Transfer-Encoding.");
         }
-        if code < 200 || code == 204 {
-            // RFC 9112 §6.1: neither field may stand here; a length of 0 is a common, harmless slip.
-            return match (self.chunked, self.length) {
-                (false, None | Some(0)) => Ok(Framing::Empty),
-                _ => malformed("There is a body where none may be."),
-            };
+        if code < 200 && self.says_content() {
+            return malformed("There is a body where none may be.");
         }
-        if to_head || code == 304 {
+        if to_head || code < 200 || code == 304 {
             return Ok(Framing::Empty);
         }
         Ok(match (self.chunked, self.length) {

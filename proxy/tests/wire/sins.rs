@@ -8,7 +8,9 @@ use serin_config::model::Protocol;
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::AsyncWriteExt;
 
-use super::support::{Proxy, config, get, get2, raw_upstream, read_head, rollout, says, text};
+use super::support::{
+    Proxy, config, get, get2, raw_upstream, read_head, rollout, says, text, within,
+};
 
 /// An upstream that says this to each request, and counts connections. Then it waits to be left.
 async fn sinner(words: &'static [u8]) -> (Proxy, Arc<AtomicUsize>) {
@@ -61,7 +63,39 @@ async fn ambiguous_framing_is_a_bad_gateway() {
     is_a_bad_gateway(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\nx").await;
     is_a_bad_gateway(b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n").await;
     is_a_bad_gateway(b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n").await;
-    is_a_bad_gateway(b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello").await;
+}
+
+/// It ends with its head all the same (RFC 9112, section 6.3), and what follows is nobody's answer.
+#[tokio::test]
+async fn a_204_that_speaks_of_a_body_goes_on_without_it() {
+    let said: [&[u8]; 6] = [
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 38\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.0 204 No Content\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n",
+    ];
+    for said in said {
+        let (proxy, connections) = sinner(said).await;
+        let (mut http1, mut http2) = (proxy.http1().await, proxy.http2().await);
+        for request in 1..=4 {
+            let response = if request % 2 == 1 {
+                within("answer", http1.send_request(get("/"))).await
+            } else {
+                within("answer", http2.send_request(get2("/"))).await
+            };
+            let response = response.unwrap();
+            let name = String::from_utf8_lossy(said);
+            assert_eq!(response.status(), 204, "{name}");
+            assert!(!response.headers().contains_key("content-length"), "{name}");
+            assert!(!response.headers().contains_key("transfer-encoding"));
+            assert_eq!(text(response).await, "", "{name}");
+            assert_eq!(connections.load(Ordering::SeqCst), request, "{name}");
+        }
+        let counts = proxy.counts(4).await;
+        assert_eq!(counts.of(Arm::Canary, Outcome::Success), 4);
+    }
 }
 
 #[tokio::test]

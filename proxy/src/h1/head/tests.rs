@@ -175,6 +175,16 @@ fn response_framing_follows_rfc_9112() {
         (
             "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
             false,
+            Ok(Framing::Empty),
+        ),
+        (
+            "HTTP/1.0 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+            false,
+            Ok(Framing::Empty),
+        ),
+        (
+            "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n",
+            false,
             Err(400),
         ),
         (
