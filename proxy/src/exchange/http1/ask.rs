@@ -83,11 +83,13 @@ async fn ask_arm(
     // Who failed is asked again only when there is nobody else.
     let mut shunned = None;
     loop {
+        let mut has_waited = false;
         let connected = {
             let mut connecting = pin!(connect(exchange, ticket, fresh, &mut shunned));
             poll_fn(|cx| match connecting.as_mut().poll(cx) {
                 Poll::Ready(connected) => Poll::Ready(Some(connected)),
                 Poll::Pending => {
+                    has_waited = true;
                     upward.settle(&exchange.desk.buffers);
                     // Who leaves meanwhile is not asked for.
                     client.poll_gone(cx).map(|()| None)
@@ -113,6 +115,9 @@ async fn ask_arm(
             let patience = super::patience(exchange.desk);
             let said = client.write(CONTINUE, patience).await;
             said.map_err(|_| Trouble::Gone)?;
+        }
+        if has_waited {
+            upward.go();
         }
         // What an attempt before left is not this one's answer.
         downward.clear(&exchange.desk.buffers);
