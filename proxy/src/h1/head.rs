@@ -192,6 +192,14 @@ pub(crate) fn request<'b>(
     }))
 }
 
+/// Whether the head that begins here asks for a head only, whatever else is wrong with it.
+pub(crate) fn asks_for_head(input: &[u8]) -> bool {
+    // Empty lines before a request are passed over.
+    let begins = input.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    let line = input.get(begins.unwrap_or_default()..);
+    line.is_some_and(|line| line.starts_with(b"HEAD "))
+}
+
 /// Parses a response head from the start of `input`; `None` when more bytes are needed. `to_head` says that
 /// it answers a HEAD request and has no body whatever its fields say (RFC 9112, section 6.3).
 ///
