@@ -2,12 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use serin_config::model::Limits;
-use tokio::io::AsyncWriteExt;
+use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::Peer;
@@ -18,6 +18,10 @@ use crate::worker::Desk;
 
 /// Idle connections wait for one more request when draining, but not longer.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may go on sending when its connection ends.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(30);
+/// How long it may pause meanwhile.
+const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 /// How often a client is looked at of which nothing is read, since what came of it cannot be taken yet.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -78,12 +82,11 @@ impl Client {
             if let Poll::Ready(read) = self.poll_fill(cx) {
                 return Poll::Ready(matches!(read, Ok(1..)));
             }
-            let limits = |limits: &Limits| (limits.idle_timeout, LINGER.min(limits.drain / 4));
-            let (idle, linger) = self.desk.with_limits(limits);
+            let idle = self.desk.with_limits(|limits| limits.idle_timeout);
             let deadline = deadline.get_or_insert_with(|| self.served_at + idle);
             if self.desk.closing.has_begun() && !is_closing {
                 is_closing = true;
-                *deadline = (*deadline).min(Instant::now() + linger);
+                *deadline = (*deadline).min(Instant::now() + self.moment());
             }
             self.alarm.poll_due(cx, *deadline).map(|()| false)
         })
@@ -170,23 +173,39 @@ impl Client {
     }
 
     /// Ends a connection on which the client may still be sending: it is told that nothing follows, and what it
-    /// sends is taken in for a moment. A connection that is closed on unread bytes is reset, and then the
-    /// client may never see the answer.
+    /// sends is taken in, however much, as long as it goes on. A connection that is closed on unread bytes is
+    /// reset, and then the client may never see the answer.
     pub(crate) async fn linger(mut self) {
-        const MOMENT: Duration = Duration::from_secs(2);
-        const MOST: usize = 1024 * 1024;
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let deadline = Instant::now() + MOMENT;
-        let mut taken = 0;
-        while taken < MOST {
-            let held = self.input.unused().len();
-            taken += held;
-            self.input.consume(held);
-            if self.fill(deadline).await.is_err() {
-                return;
+        let mut heard_at = Instant::now();
+        let mut latest = heard_at + LONGEST_FAREWELL;
+        let (mut is_shut, mut is_closing) = (false, false);
+        poll_fn(|cx| {
+            if !is_shut && let Poll::Ready(shut) = Pin::new(&mut self.stream).poll_shutdown(cx) {
+                is_shut = true;
+                if shut.is_err() {
+                    return Poll::Ready(());
+                }
             }
-        }
+            if self.desk.closing.has_begun() && !is_closing {
+                is_closing = true;
+                latest = latest.min(Instant::now() + self.moment());
+            }
+            self.input.clear();
+            while let Poll::Ready(read) = self.poll_fill(cx) {
+                if !matches!(read, Ok(1..)) {
+                    return Poll::Ready(());
+                }
+                self.input.clear();
+                heard_at = Instant::now();
+            }
+            let deadline = latest.min(heard_at + LONGEST_SILENCE);
+            self.alarm.poll_due(cx, deadline)
+        })
+        .await;
+    }
+
+    /// What a connection gets that is to end, since no more requests are wanted.
+    fn moment(&self) -> Duration {
+        self.desk.with_limits(|limits| LINGER.min(limits.drain / 4))
     }
 }
