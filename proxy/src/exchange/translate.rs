@@ -201,7 +201,10 @@ async fn relay(
         None if traits.version_11 => Sent::Chunked,
         None => Sent::UntilClose,
     };
-    let client_stays = traits.keep_alive && sent != Sent::UntilClose && !desk.closing.has_begun();
+    // Who refuses a request in the middle of it, or has said all, does not wait for its rest.
+    let is_early = !feed.body.is_done() && (head.status.as_u16() >= 400 || body.is_end_stream());
+    let closing = is_early || desk.closing.has_begun();
+    let client_stays = traits.keep_alive && sent != Sent::UntilClose && !closing;
     let mut out = desk.buffers.take();
     let how = (traits.version_11, client_stays);
     heads::own(&mut out, head.status, &head.headers, sent, how, desk);

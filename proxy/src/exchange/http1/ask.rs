@@ -402,7 +402,9 @@ impl Attempt<'_> {
                 Read::Interim(words)
             }
             _ => {
-                let (answered, begun) = self.answered(&head, upward.is_read());
+                let behind = input.get(length..).unwrap_or_default();
+                let is_over = upward.is_read() || may_outlast_request(&head, behind);
+                let (answered, begun) = self.answered(&head, is_over);
                 self.downward.answer.consume(length);
                 if let Err(Broken::Upstream(error)) = self.downward.begin(begun, answered.at) {
                     return Err(bad(&error));
@@ -436,7 +438,8 @@ impl Attempt<'_> {
         }
     }
 
-    fn answered(&self, head: &ResponseHead<'_>, is_read: bool) -> (Answered, Begun) {
+    /// `is_over` says that the request is, or may be when the response is.
+    fn answered(&self, head: &ResponseHead<'_>, is_over: bool) -> (Answered, Begun) {
         let traits = self.traits;
         let bodiless = traits.is_head || matches!(head.status, 204 | 304);
         let (sent, coding) = match head.framing {
@@ -449,8 +452,6 @@ impl Attempt<'_> {
             Framing::UntilClose => (Sent::UntilClose, Coding::AsItIs),
         };
         let closing = self.exchange.desk.closing.has_begun();
-        // Who refuses a request in the middle of it rarely waits for its rest.
-        let is_over = is_read || head.status < 400;
         let client_stays = traits.keep_alive && sent != Sent::UntilClose && is_over && !closing;
         let mut out = self.exchange.desk.buffers.take();
         heads::response(&mut out, head, &self.answer_of(sent, client_stays));
@@ -475,4 +476,12 @@ impl Attempt<'_> {
         };
         (answered, begun)
     }
+}
+
+/// Whether the rest of a request may come before the end of the response that begins so. Who refuses a request in the
+/// middle of it rarely waits for its rest, and who has said all waits for nothing.
+fn may_outlast_request(head: &ResponseHead<'_>, behind: &[u8]) -> bool {
+    let mut body = Body::unlimited(head.framing);
+    let is_whole = body.relay(behind).is_ok() && body.is_done();
+    head.status < 400 && !is_whole
 }
