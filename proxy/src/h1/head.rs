@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::field::{self, Connection, Known};
+use super::target;
 
 /// Most fields in one head; more: 431.
 pub(crate) const MAX_FIELDS: usize = 100;
@@ -171,7 +172,10 @@ pub(crate) fn request<'b>(
         return Err(HeadError::MethodRefused);
     }
     let seen = Seen::of(fields, &mut room.kinds)?;
-    let (target, authority) = target(method, parsed.path.unwrap_or_default(), &seen, version_11)?;
+    if version_11 && seen.host.is_none() {
+        return malformed("The request has no Host.");
+    }
+    let (target, authority) = target::split(method, parsed.path.unwrap_or_default(), seen.host)?;
     let framing = seen.request_framing(version_11)?;
     if seen.unknown_expectation && version_11 {
         return Err(HeadError::UnknownExpectation);
@@ -377,53 +381,6 @@ impl<'b> Seen<'b> {
     }
 }
 
-/// Splits a request target into what goes upstream and the authority it names.
-fn target<'b>(
-    method: &str,
-    raw: &'b str,
-    seen: &Seen<'b>,
-    version_11: bool,
-) -> Result<(&'b str, &'b str), HeadError> {
-    if version_11 && seen.host.is_none() {
-        return malformed("The request has no Host.");
-    }
-    let host = seen.host.unwrap_or_default();
-    if !raw
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'#')
-    {
-        return malformed("The request target is malformed.");
-    }
-    if raw.starts_with('/') {
-        return Ok((raw, host));
-    }
-    if raw == "*" && method == "OPTIONS" {
-        return Ok((raw, host));
-    }
-    let Some((scheme, rest)) = raw.split_once("://") else {
-        return malformed("The request target is malformed.");
-    };
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return malformed("The request target's scheme is not served.");
-    }
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (named, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
-    let named = field::authority(named.as_bytes()).filter(|named| !named.is_empty());
-    let Some(named) = named else {
-        return malformed("The request target's authority is malformed.");
-    };
-    if seen.host.is_some() && !named.eq_ignore_ascii_case(host) {
-        return malformed("The Host is not the target's authority.");
-    }
-    match path.as_bytes().first() {
-        Some(b'/') => Ok((path, named)),
-        None if method == "OPTIONS" => Ok(("*", named)),
-        None => Ok(("/", named)),
-        // `http://host?query` has no path to send on.
-        Some(_) => malformed("The request target is malformed."),
-    }
-}
-
 /// httparse takes a bare LF for a line's end; two readers that differ here can be desynchronised.
 fn bare_line_feed(input: &[u8]) -> Option<HeadError> {
     // Without branches: the compiler looks at sixteen pairs at once.
@@ -434,7 +391,7 @@ fn bare_line_feed(input: &[u8]) -> Option<HeadError> {
     bare.then_some(HeadError::Malformed("A line ends without CR."))
 }
 
-const fn malformed<T>(what: &'static str) -> Result<T, HeadError> {
+pub(super) const fn malformed<T>(what: &'static str) -> Result<T, HeadError> {
     Err(HeadError::Malformed(what))
 }
 
