@@ -38,7 +38,12 @@ impl Head {
         let bad = || Failure::Malformed("The request head is malformed.");
         let mut parts = Request::new(()).into_parts().0;
         parts.method = method(head.method)?;
-        parts.uri = head.target.parse().map_err(|_| bad())?;
+        let uri = if head.target.starts_with('?') {
+            format!("/{}", head.target).parse()
+        } else {
+            head.target.parse()
+        };
+        parts.uri = uri.map_err(|_| bad())?;
         parts.version = if head.version_11 {
             Version::HTTP_11
         } else {

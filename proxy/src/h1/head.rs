@@ -80,7 +80,7 @@ pub(crate) struct RequestHead<'b> {
     pub(crate) len: usize,
     /// Case-sensitive token.
     pub(crate) method: &'b str,
-    /// Path and query (`*` for OPTIONS), as it goes upstream.
+    /// Path and query (`*` for OPTIONS). An empty path before a query goes upstream as `/`.
     pub(crate) target: &'b str,
     /// Authority from the absolute form or from `Host`; empty only for HTTP/1.0 without one.
     pub(crate) authority: &'b str,

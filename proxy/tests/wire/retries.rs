@@ -213,9 +213,10 @@ async fn interrupted(answers: usize, interim: &'static str) -> (SocketAddr, Arc<
                     return;
                 }
                 counted.fetch_add(1, Ordering::SeqCst);
-                let words = match answer < answers {
-                    true => "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
-                    false => interim,
+                let words = if answer < answers {
+                    "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+                } else {
+                    interim
                 };
                 stream.write_all(words.as_bytes()).await.unwrap();
             }
