@@ -386,3 +386,34 @@ async fn absolute_targets_go_on_as_paths() {
         }
     }
 }
+
+#[tokio::test]
+async fn lists_are_added_to_without_empty_members() {
+    let (proxy, mut seen) = shown(fields(&[("via", "")])).await;
+    let mut http2 = proxy.http2().await;
+    for (given, via, addresses) in [
+        ("", "serin", "127.0.0.1"),
+        ("1.0 a,", "1.0 a, serin", "1.0 a, 127.0.0.1"),
+        (
+            ",1.0 a ,, 1.1 b",
+            "1.0 a, 1.1 b, serin",
+            "1.0 a, 1.1 b, 127.0.0.1",
+        ),
+    ] {
+        for over_http2 in [false, true] {
+            let mut request = if over_http2 { get2("/") } else { get("/") };
+            let lists = [("via", given), ("x-forwarded-for", given)];
+            request.headers_mut().extend(fields(&lists));
+            let (response, version) = if over_http2 {
+                let answer = within("answer", http2.send_request(request)).await;
+                (answer.unwrap(), "2 serin")
+            } else {
+                (proxy.ask(request).await, "1.1 serin")
+            };
+            assert_eq!(response.headers()["via"], "1.1 serin");
+            let got = seen.recv().await.unwrap();
+            assert_eq!(got.headers()["via"], via.replace("serin", version));
+            assert_eq!(got.headers()["x-forwarded-for"], addresses);
+        }
+    }
+}
