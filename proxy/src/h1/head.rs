@@ -11,24 +11,43 @@ use httparse::Header;
 use super::field::{self, Connection, Known};
 use super::target;
 
-/// Most fields in one head; more: 431.
+/// Most fields in a request's head; more: 431.
 pub(crate) const MAX_FIELDS: usize = 100;
+
+/// Most fields in a response's head.
+pub(crate) const MAX_RESPONSE_FIELDS: usize = 256;
 
 /// The largest response head.
 pub(crate) const LARGEST_HEAD: usize = 256 * 1024;
 
 /// Room for the fields of one head: on the stack, and never across an await.
-pub(crate) struct Room<'b> {
-    fields: [MaybeUninit<Header<'b>>; MAX_FIELDS],
-    kinds: [Known; MAX_FIELDS],
+pub(crate) struct Room<'b, const MOST: usize = MAX_FIELDS> {
+    fields: [MaybeUninit<Header<'b>>; MOST],
+    kinds: [Known; MOST],
 }
 
-impl Room<'_> {
+impl<const MOST: usize> Room<'_, MOST> {
     /// Nothing in it yet.
     pub(crate) const fn new() -> Self {
         Self {
-            fields: [const { MaybeUninit::uninit() }; MAX_FIELDS],
-            kinds: [Known::Other; MAX_FIELDS],
+            fields: [const { MaybeUninit::uninit() }; MOST],
+            kinds: [Known::Other; MOST],
+        }
+    }
+}
+
+/// Room for the fields of a response's head. Few need more than a request may have.
+pub(crate) struct ResponseRoom<'b> {
+    usual: Room<'b>,
+    large: Option<Box<Room<'b, MAX_RESPONSE_FIELDS>>>,
+}
+
+impl ResponseRoom<'_> {
+    /// Nothing in it yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            usual: Room::new(),
+            large: None,
         }
     }
 }
@@ -141,7 +160,7 @@ pub(crate) enum HeadError {
     /// An expectation other than `100-continue`.
     #[error("The expectation cannot be met.")]
     UnknownExpectation,
-    /// More than [`MAX_FIELDS`] fields.
+    /// More fields than there is room for.
     #[error("There are too many header fields.")]
     TooManyFields,
 }
@@ -211,7 +230,22 @@ pub(crate) fn asks_for_head(input: &[u8]) -> bool {
 /// When it is malformed or ambiguous.
 pub(crate) fn response<'b>(
     input: &'b [u8],
-    room: &'b mut Room<'b>,
+    room: &'b mut ResponseRoom<'b>,
+    to_head: bool,
+) -> Result<Option<ResponseHead<'b>>, HeadError> {
+    let ResponseRoom { usual, large } = room;
+    match response_in(input, (&mut usual.fields, &mut usual.kinds), to_head) {
+        Err(HeadError::TooManyFields) => {
+            let large = large.insert(Box::new(Room::new()));
+            response_in(input, (&mut large.fields, &mut large.kinds), to_head)
+        }
+        read => read,
+    }
+}
+
+fn response_in<'b>(
+    input: &'b [u8],
+    (fields, kinds): (&'b mut [MaybeUninit<Header<'b>>], &'b mut [Known]),
     to_head: bool,
 ) -> Result<Option<ResponseHead<'b>>, HeadError> {
     // httparse passes over empty lines; before a response they are bytes that nobody asked for.
@@ -222,7 +256,7 @@ pub(crate) fn response<'b>(
     let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(
         &mut parsed,
         input,
-        &mut room.fields,
+        fields,
     );
     let len = match status {
         Ok(httparse::Status::Complete(len)) => len,
@@ -240,7 +274,7 @@ pub(crate) fn response<'b>(
     }
     let version_11 = parsed.version == Some(1);
     let fields: &'b [Header<'b>] = parsed.headers;
-    let seen = Seen::of(fields, &mut room.kinds)?;
+    let seen = Seen::of(fields, kinds)?;
     let framing = seen.response_framing(code, to_head, version_11)?;
     // Who speaks of a body where none may be sends it, perhaps.
     let is_clean = framing != Framing::UntilClose && !(code == 204 && seen.says_content());
@@ -252,7 +286,7 @@ pub(crate) fn response<'b>(
         version_11,
         upgrade: seen.upgrade(version_11),
         keep_alive: is_clean && seen.connection.keeps_alive(version_11),
-        fields: seen.fields(fields, &room.kinds),
+        fields: seen.fields(fields, kinds),
     }))
 }
 
@@ -271,7 +305,7 @@ struct Seen<'b> {
 }
 
 impl<'b> Seen<'b> {
-    fn of(fields: &'b [Header<'b>], kinds: &mut [Known; MAX_FIELDS]) -> Result<Self, HeadError> {
+    fn of(fields: &'b [Header<'b>], kinds: &mut [Known]) -> Result<Self, HeadError> {
         let mut seen = Self::default();
         for (field, kind) in fields.iter().zip(kinds) {
             *kind = field::known(field.name);

@@ -25,7 +25,7 @@ use crate::connection::Interim;
 use crate::error::{BoxError, Failure};
 use crate::exchange::Upload;
 use crate::h1::body::{self, Body};
-use crate::h1::head::{self, Framing, LARGEST_HEAD, Room};
+use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseRoom};
 
 /// What is read of a request's body before what was read is written.
 const ENOUGH: usize = 32 * 1024;
@@ -263,7 +263,7 @@ impl Shared {
             if !may_end {
                 return Ok(None);
             }
-            let mut room = Room::new();
+            let mut room = ResponseRoom::new();
             let head = match head::response(input, &mut room, self.is_head) {
                 Ok(Some(head)) => head,
                 Ok(None) => return Ok(None),

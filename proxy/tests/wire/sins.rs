@@ -121,6 +121,25 @@ async fn a_head_that_never_ends_is_a_bad_gateway() {
 }
 
 #[tokio::test]
+async fn a_head_of_too_many_fields_is_a_bad_gateway() {
+    let words = |count: usize| {
+        let many: String = (1..count).map(|at| format!("x-{at}: y\r\n")).collect();
+        format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n{many}\r\nx").leak()
+    };
+    is_a_bad_gateway(words(257).as_bytes()).await;
+    let (proxy, _) = sinner(words(256).as_bytes()).await;
+    let asked = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answer = proxy.converse(asked).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(answer.matches(": y\r\n").count(), 255);
+    let mut http2 = proxy.http2().await;
+    let response = http2.send_request(get2("/")).await.unwrap();
+    let passed = response.headers().values();
+    assert_eq!(passed.filter(|value| *value == "y").count(), 255);
+    assert_eq!(text(response).await, "x");
+}
+
+#[tokio::test]
 async fn a_switch_that_nobody_asked_for_is_a_bad_gateway() {
     is_a_bad_gateway(
         b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",

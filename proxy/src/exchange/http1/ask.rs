@@ -22,7 +22,7 @@ use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::exchange::retry::{self, Why};
 use crate::h1::body::Body;
-use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseHead, Room};
+use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseHead, ResponseRoom};
 use crate::observe::relay::Meaning;
 use crate::observe::{Ticket, grpc, outcome};
 use crate::upstream::{Line, Shunned};
@@ -377,7 +377,7 @@ impl Attempt<'_> {
         if !may_end {
             return Ok(Read::Partial);
         }
-        let mut room = Room::new();
+        let mut room = ResponseRoom::new();
         let head = match head::response(input, &mut room, self.traits.is_head) {
             Ok(None) => return Ok(Read::Partial),
             Ok(Some(head)) => head,
