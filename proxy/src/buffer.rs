@@ -86,6 +86,11 @@ impl Buffer {
         }
     }
 
+    /// Nobody wants what was read.
+    pub(crate) fn clear(&mut self) {
+        self.consume(self.unused().len());
+    }
+
     /// What was read and not yet used, without copying it.
     pub(crate) fn take(&mut self) -> Bytes {
         let start = std::mem::take(&mut self.start);

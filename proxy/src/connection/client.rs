@@ -2,12 +2,12 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use serin_config::model::Limits;
-use tokio::io::AsyncWriteExt;
+use tokio::io::AsyncWrite;
 use tokio::time::Instant;
 
 use super::Peer;
@@ -18,7 +18,11 @@ use crate::worker::Desk;
 
 /// Idle connections wait for one more request when draining, but not longer.
 const LINGER: Duration = Duration::from_secs(2);
-/// How often a client is looked at whose bytes cannot be taken.
+/// How long a client may go on sending when its connection ends.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(30);
+/// How long it may pause meanwhile.
+const LONGEST_SILENCE: Duration = Duration::from_secs(5);
+/// How often a client is looked at of which nothing is read, since what came of it cannot be taken yet.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// A client's connection.
@@ -78,12 +82,11 @@ impl Client {
             if let Poll::Ready(read) = self.poll_fill(cx) {
                 return Poll::Ready(matches!(read, Ok(1..)));
             }
-            let limits = |limits: &Limits| (limits.idle_timeout, LINGER.min(limits.drain / 4));
-            let (idle, linger) = self.desk.with_limits(limits);
+            let idle = self.desk.with_limits(|limits| limits.idle_timeout);
             let deadline = deadline.get_or_insert_with(|| self.served_at + idle);
             if self.desk.closing.has_begun() && !is_closing {
                 is_closing = true;
-                *deadline = (*deadline).min(Instant::now() + linger);
+                *deadline = (*deadline).min(Instant::now() + self.moment());
             }
             self.alarm.poll_due(cx, *deadline).map(|()| false)
         })
@@ -111,17 +114,16 @@ impl Client {
         .await
     }
 
-    /// Ready when the client is gone. What it sends meanwhile is its next request, and waits.
+    /// Ready when the client is gone. What it sends meanwhile is its next request, and waits: nothing is read behind it,
+    /// and so the client is looked at now and then.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.input.is_empty() {
-            return Poll::Pending;
+        if self.input.is_empty() {
+            let is_readable = ready!(self.stream.poll_readable(cx)).is_ok();
+            if !is_readable || !matches!(ready!(self.poll_fill(cx)), Ok(1..)) {
+                return Poll::Ready(());
+            }
         }
-        if let Ok(()) = ready!(self.stream.poll_readable(cx))
-            && let Ok(1..) = ready!(self.poll_fill(cx))
-        {
-            return Poll::Pending;
-        }
-        Poll::Ready(())
+        self.poll_hung_up(cx)
     }
 
     /// Ready when the deadline has passed. A client of which more came than can be taken tells by nothing that it
@@ -132,18 +134,21 @@ impl Client {
         deadline: Instant,
         stalled: bool,
     ) -> Poll<Ended> {
-        if !stalled {
-            return self.alarm.poll_due(cx, deadline).map(|()| Ended::Late);
+        if stalled && self.poll_hung_up(cx).is_ready() {
+            return Poll::Ready(Ended::Gone);
         }
+        self.alarm.poll_due(cx, deadline).map(|()| Ended::Late)
+    }
+
+    /// Looks now and then whether the client has hung up; ready when it has.
+    #[cold]
+    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let latest = Instant::now() + LOOK_EVERY;
         self.next_look = self.next_look.min(latest);
         loop {
-            ready!(self.alarm.poll_due(cx, deadline.min(self.next_look)));
-            if self.next_look >= deadline {
-                return Poll::Ready(Ended::Late);
-            }
+            ready!(self.alarm.poll_due(cx, self.next_look));
             if self.stream.has_hung_up() {
-                return Poll::Ready(Ended::Gone);
+                return Poll::Ready(());
             }
             self.next_look = latest;
         }
@@ -168,23 +173,39 @@ impl Client {
     }
 
     /// Ends a connection on which the client may still be sending: it is told that nothing follows, and what it
-    /// sends is taken in for a moment. A connection that is closed on unread bytes is reset, and then the
-    /// client may never see the answer.
+    /// sends is taken in, however much, as long as it goes on. A connection that is closed on unread bytes is
+    /// reset, and then the client may never see the answer.
     pub(crate) async fn linger(mut self) {
-        const MOMENT: Duration = Duration::from_secs(2);
-        const MOST: usize = 1024 * 1024;
-        if self.stream.shutdown().await.is_err() {
-            return;
-        }
-        let deadline = Instant::now() + MOMENT;
-        let mut taken = 0;
-        while taken < MOST {
-            let held = self.input.unused().len();
-            taken += held;
-            self.input.consume(held);
-            if self.fill(deadline).await.is_err() {
-                return;
+        let mut heard_at = Instant::now();
+        let mut latest = heard_at + LONGEST_FAREWELL;
+        let (mut is_shut, mut is_closing) = (false, false);
+        poll_fn(|cx| {
+            if !is_shut && let Poll::Ready(shut) = Pin::new(&mut self.stream).poll_shutdown(cx) {
+                is_shut = true;
+                if shut.is_err() {
+                    return Poll::Ready(());
+                }
             }
-        }
+            if self.desk.closing.has_begun() && !is_closing {
+                is_closing = true;
+                latest = latest.min(Instant::now() + self.moment());
+            }
+            self.input.clear();
+            while let Poll::Ready(read) = self.poll_fill(cx) {
+                if !matches!(read, Ok(1..)) {
+                    return Poll::Ready(());
+                }
+                self.input.clear();
+                heard_at = Instant::now();
+            }
+            let deadline = latest.min(heard_at + LONGEST_SILENCE);
+            self.alarm.poll_due(cx, deadline)
+        })
+        .await;
+    }
+
+    /// What a connection gets that is to end, since no more requests are wanted.
+    fn moment(&self) -> Duration {
+        self.desk.with_limits(|limits| LINGER.min(limits.drain / 4))
     }
 }

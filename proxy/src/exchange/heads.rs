@@ -13,6 +13,7 @@ use serin_stats::snapshot::Arm;
 use super::fields::{strip_hop_by_hop, strip_ours, strip_underscored, takes_trailers};
 use crate::connection::Peer;
 use crate::error::Failure;
+use crate::h1::field::options;
 use crate::identity::{Identity, RequestId, is_traceparent};
 use crate::observe::TracedHead;
 use crate::upstream::Wire;
@@ -182,15 +183,16 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds to the list that a field holds, in one line.
+/// Adds to the list that a field holds, in one line and without empty members.
 fn append(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
     if !headers.contains_key(&name) {
         headers.insert(name, value);
         return;
     }
     let mut list = BytesMut::new();
-    for known in headers.get_all(&name) {
-        list.put_slice(known.as_bytes());
+    let known = headers.get_all(&name).iter();
+    for member in known.flat_map(|value| options(value.as_bytes())) {
+        list.put_slice(member);
         list.put_slice(b", ");
     }
     list.put_slice(value.as_bytes());

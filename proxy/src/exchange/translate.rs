@@ -39,7 +39,12 @@ impl Head {
         let bad = || Failure::Malformed("The request head is malformed.");
         let mut parts = Request::new(()).into_parts().0;
         parts.method = method(head.method)?;
-        parts.uri = head.target.parse().map_err(|_| bad())?;
+        let uri = if head.target.starts_with('?') {
+            format!("/{}", head.target).parse()
+        } else {
+            head.target.parse()
+        };
+        parts.uri = uri.map_err(|_| bad())?;
         parts.version = if head.version_11 {
             Version::HTTP_11
         } else {
@@ -254,7 +259,10 @@ async fn relay(
         None if traits.version_11 => Sent::Chunked,
         None => Sent::UntilClose,
     };
-    let client_stays = traits.keep_alive && sent != Sent::UntilClose && !desk.closing.has_begun();
+    // Who refuses a request in the middle of it, or has said all, does not wait for its rest.
+    let is_early = !feed.body.is_done() && (head.status.as_u16() >= 400 || body.is_end_stream());
+    let closing = is_early || desk.closing.has_begun();
+    let client_stays = traits.keep_alive && sent != Sent::UntilClose && !closing;
     let mut out = desk.buffers.take();
     out.extend_from_slice(told.rest());
     let how = (traits.version_11, client_stays);

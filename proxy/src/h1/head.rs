@@ -9,25 +9,45 @@ use std::mem::MaybeUninit;
 use httparse::Header;
 
 use super::field::{self, Connection, Known};
+use super::target;
 
-/// Most fields in one head; more: 431.
+/// Most fields in a request's head; more: 431.
 pub(crate) const MAX_FIELDS: usize = 100;
+
+/// Most fields in a response's head.
+pub(crate) const MAX_RESPONSE_FIELDS: usize = 256;
 
 /// The largest response head.
 pub(crate) const LARGEST_HEAD: usize = 256 * 1024;
 
 /// Room for the fields of one head: on the stack, and never across an await.
-pub(crate) struct Room<'b> {
-    fields: [MaybeUninit<Header<'b>>; MAX_FIELDS],
-    kinds: [Known; MAX_FIELDS],
+pub(crate) struct Room<'b, const MOST: usize = MAX_FIELDS> {
+    fields: [MaybeUninit<Header<'b>>; MOST],
+    kinds: [Known; MOST],
 }
 
-impl Room<'_> {
+impl<const MOST: usize> Room<'_, MOST> {
     /// Nothing in it yet.
     pub(crate) const fn new() -> Self {
         Self {
-            fields: [const { MaybeUninit::uninit() }; MAX_FIELDS],
-            kinds: [Known::Other; MAX_FIELDS],
+            fields: [const { MaybeUninit::uninit() }; MOST],
+            kinds: [Known::Other; MOST],
+        }
+    }
+}
+
+/// Room for the fields of a response's head. Few need more than a request may have.
+pub(crate) struct ResponseRoom<'b> {
+    usual: Room<'b>,
+    large: Option<Box<Room<'b, MAX_RESPONSE_FIELDS>>>,
+}
+
+impl ResponseRoom<'_> {
+    /// Nothing in it yet.
+    pub(crate) const fn new() -> Self {
+        Self {
+            usual: Room::new(),
+            large: None,
         }
     }
 }
@@ -79,7 +99,7 @@ pub(crate) struct RequestHead<'b> {
     pub(crate) len: usize,
     /// Case-sensitive token.
     pub(crate) method: &'b str,
-    /// Path and query (`*` for OPTIONS), as it goes upstream.
+    /// Path and query (`*` for OPTIONS). An empty path before a query goes upstream as `/`.
     pub(crate) target: &'b str,
     /// Authority from the absolute form or from `Host`; empty only for HTTP/1.0 without one.
     pub(crate) authority: &'b str,
@@ -140,7 +160,7 @@ pub(crate) enum HeadError {
     /// An expectation other than `100-continue`.
     #[error("The expectation cannot be met.")]
     UnknownExpectation,
-    /// More than [`MAX_FIELDS`] fields.
+    /// More fields than there is room for.
     #[error("There are too many header fields.")]
     TooManyFields,
 }
@@ -171,7 +191,10 @@ pub(crate) fn request<'b>(
         return Err(HeadError::MethodRefused);
     }
     let seen = Seen::of(fields, &mut room.kinds)?;
-    let (target, authority) = target(method, parsed.path.unwrap_or_default(), &seen, version_11)?;
+    if version_11 && seen.host.is_none() {
+        return malformed("The request has no Host.");
+    }
+    let (target, authority) = target::split(method, parsed.path.unwrap_or_default(), seen.host)?;
     let framing = seen.request_framing(version_11)?;
     if seen.unknown_expectation && version_11 {
         return Err(HeadError::UnknownExpectation);
@@ -192,6 +215,14 @@ pub(crate) fn request<'b>(
     }))
 }
 
+/// Whether the head that begins here asks for a head only, whatever else is wrong with it.
+pub(crate) fn asks_for_head(input: &[u8]) -> bool {
+    // Empty lines before a request are passed over.
+    let begins = input.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    let line = input.get(begins.unwrap_or_default()..);
+    line.is_some_and(|line| line.starts_with(b"HEAD "))
+}
+
 /// Parses a response head from the start of `input`; `None` when more bytes are needed. `to_head` says that
 /// it answers a HEAD request and has no body whatever its fields say (RFC 9112, section 6.3).
 ///
@@ -199,7 +230,22 @@ pub(crate) fn request<'b>(
 /// When it is malformed or ambiguous.
 pub(crate) fn response<'b>(
     input: &'b [u8],
-    room: &'b mut Room<'b>,
+    room: &'b mut ResponseRoom<'b>,
+    to_head: bool,
+) -> Result<Option<ResponseHead<'b>>, HeadError> {
+    let ResponseRoom { usual, large } = room;
+    match response_in(input, (&mut usual.fields, &mut usual.kinds), to_head) {
+        Err(HeadError::TooManyFields) => {
+            let large = large.insert(Box::new(Room::new()));
+            response_in(input, (&mut large.fields, &mut large.kinds), to_head)
+        }
+        read => read,
+    }
+}
+
+fn response_in<'b>(
+    input: &'b [u8],
+    (fields, kinds): (&'b mut [MaybeUninit<Header<'b>>], &'b mut [Known]),
     to_head: bool,
 ) -> Result<Option<ResponseHead<'b>>, HeadError> {
     // httparse passes over empty lines; before a response they are bytes that nobody asked for.
@@ -210,7 +256,7 @@ pub(crate) fn response<'b>(
     let status = httparse::ParserConfig::default().parse_response_with_uninit_headers(
         &mut parsed,
         input,
-        &mut room.fields,
+        fields,
     );
     let len = match status {
         Ok(httparse::Status::Complete(len)) => len,
@@ -228,8 +274,10 @@ pub(crate) fn response<'b>(
     }
     let version_11 = parsed.version == Some(1);
     let fields: &'b [Header<'b>] = parsed.headers;
-    let seen = Seen::of(fields, &mut room.kinds)?;
+    let seen = Seen::of(fields, kinds)?;
     let framing = seen.response_framing(code, to_head, version_11)?;
+    // Who speaks of a body where none may be sends it, perhaps.
+    let is_clean = framing != Framing::UntilClose && !(code == 204 && seen.says_content());
     Ok(Some(ResponseHead {
         len,
         status: code,
@@ -237,8 +285,8 @@ pub(crate) fn response<'b>(
         framing,
         version_11,
         upgrade: seen.upgrade(version_11),
-        keep_alive: framing != Framing::UntilClose && seen.connection.keeps_alive(version_11),
-        fields: seen.fields(fields, &room.kinds),
+        keep_alive: is_clean && seen.connection.keeps_alive(version_11),
+        fields: seen.fields(fields, kinds),
     }))
 }
 
@@ -257,7 +305,7 @@ struct Seen<'b> {
 }
 
 impl<'b> Seen<'b> {
-    fn of(fields: &'b [Header<'b>], kinds: &mut [Known; MAX_FIELDS]) -> Result<Self, HeadError> {
+    fn of(fields: &'b [Header<'b>], kinds: &mut [Known]) -> Result<Self, HeadError> {
         let mut seen = Self::default();
         for (field, kind) in fields.iter().zip(kinds) {
             *kind = field::known(field.name);
@@ -325,6 +373,11 @@ impl<'b> Seen<'b> {
             .filter(|_| version_11 && self.connection.upgrades())
     }
 
+    /// Whether a body is announced. A length of 0 is a common, harmless slip where there may be none.
+    fn says_content(&self) -> bool {
+        self.chunked || self.length.is_some_and(|length| length > 0)
+    }
+
     fn request_framing(&self, version_11: bool) -> Result<Framing, HeadError> {
         match (self.chunked, self.length) {
             (true, _) if !version_11 => malformed("HTTP/1.0 knows no Transfer-Encoding."),
@@ -340,17 +393,17 @@ impl<'b> Seen<'b> {
         to_head: bool,
         version_11: bool,
     ) -> Result<Framing, HeadError> {
+        if code == 204 {
+            // Whatever its fields say (RFC 9112 §6.3): servers do say it.
+            return Ok(Framing::Empty);
+        }
         if self.chunked && !version_11 {
             return malformed("HTTP/1.0 knows no Transfer-Encoding.");
         }
-        if code < 200 || code == 204 {
-            // RFC 9112 §6.1: neither field may stand here; a length of 0 is a common, harmless slip.
-            return match (self.chunked, self.length) {
-                (false, None | Some(0)) => Ok(Framing::Empty),
-                _ => malformed("There is a body where none may be."),
-            };
+        if code < 200 && self.says_content() {
+            return malformed("There is a body where none may be.");
         }
-        if to_head || code == 304 {
+        if to_head || code < 200 || code == 304 {
             return Ok(Framing::Empty);
         }
         Ok(match (self.chunked, self.length) {
@@ -359,53 +412,6 @@ impl<'b> Seen<'b> {
             (false, Some(length)) => Framing::Length(length),
             (false, None) => Framing::UntilClose,
         })
-    }
-}
-
-/// Splits a request target into what goes upstream and the authority it names.
-fn target<'b>(
-    method: &str,
-    raw: &'b str,
-    seen: &Seen<'b>,
-    version_11: bool,
-) -> Result<(&'b str, &'b str), HeadError> {
-    if version_11 && seen.host.is_none() {
-        return malformed("The request has no Host.");
-    }
-    let host = seen.host.unwrap_or_default();
-    if !raw
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'#')
-    {
-        return malformed("The request target is malformed.");
-    }
-    if raw.starts_with('/') {
-        return Ok((raw, host));
-    }
-    if raw == "*" && method == "OPTIONS" {
-        return Ok((raw, host));
-    }
-    let Some((scheme, rest)) = raw.split_once("://") else {
-        return malformed("The request target is malformed.");
-    };
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return malformed("The request target's scheme is not served.");
-    }
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (named, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
-    let named = field::authority(named.as_bytes()).filter(|named| !named.is_empty());
-    let Some(named) = named else {
-        return malformed("The request target's authority is malformed.");
-    };
-    if seen.host.is_some() && !named.eq_ignore_ascii_case(host) {
-        return malformed("The Host is not the target's authority.");
-    }
-    match path.as_bytes().first() {
-        Some(b'/') => Ok((path, named)),
-        None if method == "OPTIONS" => Ok(("*", named)),
-        None => Ok(("/", named)),
-        // `http://host?query` has no path to send on.
-        Some(_) => malformed("The request target is malformed."),
     }
 }
 
@@ -419,7 +425,7 @@ fn bare_line_feed(input: &[u8]) -> Option<HeadError> {
     bare.then_some(HeadError::Malformed("A line ends without CR."))
 }
 
-const fn malformed<T>(what: &'static str) -> Result<T, HeadError> {
+pub(super) const fn malformed<T>(what: &'static str) -> Result<T, HeadError> {
     Err(HeadError::Malformed(what))
 }
 

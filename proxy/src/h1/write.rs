@@ -17,10 +17,13 @@ pub(crate) fn named(out: &mut Vec<u8>, name: &'static [u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends a request line.
+/// Appends a request line. A query without a path gets one.
 pub(crate) fn request_line(out: &mut Vec<u8>, method: &str, target: &str) {
     out.extend_from_slice(method.as_bytes());
     out.push(b' ');
+    if target.starts_with('?') {
+        out.push(b'/');
+    }
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
 }

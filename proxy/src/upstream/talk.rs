@@ -24,7 +24,7 @@ use crate::buffer::{Buffer, Buffers, poll_write_all};
 use crate::error::{BoxError, Failure};
 use crate::exchange::{Interim, Upload};
 use crate::h1::body::{self, Body};
-use crate::h1::head::{self, Framing, LARGEST_HEAD, Room};
+use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseRoom};
 
 /// What is read of a request's body before what was read is written.
 const ENOUGH: usize = 32 * 1024;
@@ -50,6 +50,8 @@ struct Shared {
     answer: Buffer,
     /// So much of the answer was searched for a head.
     looked_at: usize,
+    /// An interim response came.
+    has_spoken: bool,
     body: Body,
     /// What came of the body with the head.
     first: Option<Bytes>,
@@ -96,6 +98,7 @@ impl Talk {
                 is_head: false,
                 answer: Buffer::default(),
                 looked_at: 0,
+                has_spoken: false,
                 body: Body::unlimited(Framing::Empty),
                 first: None,
                 trailers: None,
@@ -221,7 +224,7 @@ impl Shared {
                     Err(error) => error.into(),
                 };
             return Poll::Ready(Err(Silence {
-                is_silent: self.answer.is_empty(),
+                is_silent: !self.has_spoken && self.answer.is_empty(),
                 error,
             }));
         }
@@ -259,7 +262,7 @@ impl Shared {
             if !may_end {
                 return Ok(None);
             }
-            let mut room = Room::new();
+            let mut room = ResponseRoom::new();
             let head = match head::response(input, &mut room, self.is_head) {
                 Ok(Some(head)) => head,
                 Ok(None) => return Ok(None),
@@ -286,6 +289,7 @@ impl Shared {
             };
             self.answer.consume(length);
             self.looked_at = 0;
+            self.has_spoken = true;
             if let Some(response) = response {
                 if let Some(line) = &self.line {
                     line.answered(response.status().as_u16());

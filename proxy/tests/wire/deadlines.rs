@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serin_config::model::{Protocol, Route, Timeouts};
+use serin_config::model::{Concurrency, Protocol, Route, Timeouts};
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -163,6 +163,32 @@ async fn the_upstreams_time_runs_only_on_its_turn() {
     stream.write_all(b"def").await.unwrap();
     let head = within("head", read_head(&mut stream)).await;
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+}
+
+/// Who is last in the queue waits longer than any answer takes, and gets its own all the same.
+#[tokio::test]
+async fn the_upstreams_time_begins_behind_the_queue() {
+    let server = upstream(|_: Request<Incoming>| async move {
+        tokio::time::sleep(3 * SHORT).await;
+        Response::new(full("x"))
+    });
+    let mut limited = rollout(server.await, refusing().await);
+    limited.baseline.handling.concurrency = Some(Concurrency {
+        max_in_flight: 1,
+        queue: 2,
+        queue_timeout: DEADLINE,
+    });
+    let timeouts = Timeouts {
+        response: 5 * SHORT,
+        ..PATIENT
+    };
+    let proxy = impatient(limited, timeouts);
+    let asked = (0..3).map(|_| proxy.ask(get("/")));
+    for response in futures_util::future::join_all(asked).await {
+        assert_eq!(response.status(), 200);
+    }
+    let counts = proxy.counts(3).await;
+    assert_eq!(counts.of(Arm::Baseline, Outcome::Success), 3);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
-use serin_config::model::Expose;
+use serin_config::model::{Expose, Protocol};
 use tokio::sync::mpsc;
 
 use super::support::{
@@ -349,5 +349,71 @@ async fn names_with_underscores_are_not_passed_on() {
                 .all(|name| !name.as_str().contains('_'))
         );
         assert_eq!(got.headers()["x-fine"], "1");
+    }
+}
+
+/// Proxies are asked so, and some clients take us for one.
+#[tokio::test]
+async fn absolute_targets_go_on_as_paths() {
+    let server = upstream(|request: Request<hyper::body::Incoming>| async move {
+        let path = request.uri().path_and_query().unwrap().to_string();
+        let host = request.headers().get("host").cloned();
+        let host = host.map_or_else(
+            || request.uri().authority().unwrap().to_string(),
+            |host| host.to_str().unwrap().to_owned(),
+        );
+        Response::new(full(format!("{host} {path}")))
+    });
+    let server = server.await;
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let mut plain = route(server);
+        plain.baseline.protocol = protocol;
+        let proxy = Proxy::of(plain);
+        for (target, host, heard) in [
+            ("http://a.example/x?y", "a.example", "a.example /x?y"),
+            ("http://a.example", "a.example", "a.example /"),
+            ("http://a.example?x=1", "a.example", "a.example /?x=1"),
+            ("http://a.example:80/x", "a.example", "a.example:80 /x"),
+            ("http://a.example/x", "A.example:80", "a.example /x"),
+            ("https://a.example:443/x", "a.example", "a.example:443 /x"),
+            ("http://[::1]/x", "[::1]:80", "[::1] /x"),
+        ] {
+            let words =
+                format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            let answer = proxy.converse(words.as_bytes()).await;
+            let (_, said) = answer.split_once("\r\n\r\n").unwrap();
+            assert_eq!(said, heard, "{protocol:?}, {words}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_are_added_to_without_empty_members() {
+    let (proxy, mut seen) = shown(fields(&[("via", "")])).await;
+    let mut http2 = proxy.http2().await;
+    for (given, via, addresses) in [
+        ("", "serin", "127.0.0.1"),
+        ("1.0 a,", "1.0 a, serin", "1.0 a, 127.0.0.1"),
+        (
+            ",1.0 a ,, 1.1 b",
+            "1.0 a, 1.1 b, serin",
+            "1.0 a, 1.1 b, 127.0.0.1",
+        ),
+    ] {
+        for over_http2 in [false, true] {
+            let mut request = if over_http2 { get2("/") } else { get("/") };
+            let lists = [("via", given), ("x-forwarded-for", given)];
+            request.headers_mut().extend(fields(&lists));
+            let (response, version) = if over_http2 {
+                let answer = within("answer", http2.send_request(request)).await;
+                (answer.unwrap(), "2 serin")
+            } else {
+                (proxy.ask(request).await, "1.1 serin")
+            };
+            assert_eq!(response.headers()["via"], "1.1 serin");
+            let got = seen.recv().await.unwrap();
+            assert_eq!(got.headers()["via"], via.replace("serin", version));
+            assert_eq!(got.headers()["x-forwarded-for"], addresses);
+        }
     }
 }

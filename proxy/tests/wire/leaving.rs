@@ -9,13 +9,31 @@ use hyper::body::Incoming;
 use serin_config::model::{Concurrency, Protocol};
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::support::{
-    Proxy, config, full, get, raw_upstream, read_head, refusing, rollout, text, until, upstream,
-    within,
+    Proxy, config, full, get, raw_upstream, read_head, refusing, rollout, says, text, until,
+    upstream, within,
 };
+
+/// A request, and what stands behind it that cannot be read on.
+const MORE_BEHIND: [&str; 2] = [
+    "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx\r\n",
+    "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET /next HTTP/1.1\r\nhost: a\r\n\r\n",
+];
+
+/// Leaves: politely, which keeps the socket open, or by a reset.
+fn leave(stream: TcpStream, by_reset: bool) -> Option<TcpStream> {
+    let socket = socket2::SockRef::from(&stream);
+    if by_reset {
+        socket.set_linger(Some(Duration::ZERO)).unwrap();
+        return None;
+    }
+    socket.shutdown(std::net::Shutdown::Write).unwrap();
+    Some(stream)
+}
 
 #[tokio::test]
 async fn a_stalled_upload_is_given_up_when_its_client_leaves() {
@@ -131,16 +149,61 @@ async fn who_leaves_the_queue_is_not_asked_for() {
         proxy.plane.metrics(&mut page);
         page.to_text().contains(&line)
     };
-    let mut second = proxy.connect().await;
-    let words = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
-    second.write_all(words).await.unwrap();
-    until("the second waits", || waiting(1)).await;
-    drop(second);
-    until("the second left", || waiting(0)).await;
+    let alone = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+    for words in [alone, MORE_BEHIND[0], MORE_BEHIND[1]] {
+        for by_reset in [false, true] {
+            let mut second = proxy.connect().await;
+            second.write_all(words.as_bytes()).await.unwrap();
+            until("the second waits", || waiting(1)).await;
+            let _half = leave(second, by_reset);
+            until("the second left", || waiting(0)).await;
+        }
+    }
     release.send(()).unwrap();
     let answered = within("the first", first).await.unwrap().unwrap();
     assert_eq!(text(answered).await, "done");
     assert!(held.try_recv().is_err(), "the second was asked for");
-    let counts = proxy.counts(2).await;
-    assert_eq!(counts.of(Arm::Baseline, Outcome::Aborted), 1);
+    let counts = proxy.counts(7).await;
+    assert_eq!(counts.of(Arm::Baseline, Outcome::Aborted), 6);
+}
+
+/// While the response's head is waited for, and in its middle: nothing is read of the client, and still it is noticed.
+#[tokio::test]
+async fn who_leaves_with_more_behind_the_request_is_noticed() {
+    for begun in [&b""[..], b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\na"] {
+        let (hand, mut handed) = mpsc::unbounded_channel();
+        let canary = raw_upstream(move |mut stream| {
+            let hand = hand.clone();
+            async move {
+                read_head(&mut stream).await;
+                stream.write_all(begun).await.unwrap();
+                hand.send(stream).unwrap();
+            }
+        });
+        let mut covered = rollout(says("baseline").await, canary.await);
+        covered.fallback = true;
+        let proxy = Proxy::start(config(vec![covered]), 1.0);
+        for words in MORE_BEHIND {
+            for by_reset in [false, true] {
+                let mut stream = proxy.connect().await;
+                stream.write_all(words.as_bytes()).await.unwrap();
+                let mut upstream = within("the request", handed.recv()).await.unwrap();
+                if !begun.is_empty() {
+                    within("the response", read_head(&mut stream)).await;
+                }
+                let half = leave(stream, by_reset);
+                let mut rest = Vec::new();
+                let end = upstream.read_to_end(&mut rest);
+                let noticed = timeout(Duration::from_secs(3), end).await;
+                assert!(noticed.is_ok(), "{words:?}, reset: {by_reset}");
+                if let Some(mut half) = half {
+                    let mut said = Vec::new();
+                    let _ = within("the end", half.read_to_end(&mut said)).await;
+                    assert!(!said.starts_with(b"HTTP"), "baseline was asked");
+                }
+            }
+        }
+        let counts = proxy.counts(4).await;
+        assert_eq!(counts.of(Arm::Canary, Outcome::Aborted), 4);
+    }
 }

@@ -19,6 +19,7 @@ mod both_paths_requests;
 mod deadlines;
 mod descriptors;
 mod downgrade;
+mod early_answers;
 mod endpoints;
 mod forwarding;
 mod frames;

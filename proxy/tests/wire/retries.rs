@@ -13,8 +13,8 @@ use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::AsyncWriteExt;
 
 use super::support::{
-    AnyBody, Proxy, backend, config, full, raw_upstream, read_head, refusing, rollout, route, says,
-    text, upstream, within,
+    self, AnyBody, Proxy, backend, config, full, raw_upstream, read_head, refusing, rollout, route,
+    says, text, upstream, within,
 };
 
 /// Asks over HTTP/1.1 and over HTTP/2.
@@ -198,6 +198,64 @@ async fn a_connection_that_breaks_in_silence_is_asked_again_if_that_does_no_harm
             assert_eq!(status, 502);
         }
         assert_eq!(seen.load(Ordering::SeqCst), 2 * times);
+    }
+}
+
+/// Answers so many requests of each connection, and then says only that an answer is to come.
+async fn interrupted(answers: usize, interim: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    let address = raw_upstream(move |mut stream| {
+        let counted = Arc::clone(&counted);
+        async move {
+            for answer in 0..=answers {
+                if read_head(&mut stream).await.is_empty() {
+                    return;
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+                let words = if answer < answers {
+                    "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+                } else {
+                    interim
+                };
+                stream.write_all(words.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    (address.await, seen)
+}
+
+/// Neither because the connection had lain idle nor by the policy: the server has begun with the request, and its
+/// client may know that.
+#[tokio::test]
+async fn a_connection_that_breaks_behind_an_interim_response_is_not_asked_again() {
+    let interims = [
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n",
+    ];
+    for interim in interims {
+        for answers in [0, 1] {
+            let (server, seen) = interrupted(answers, interim).await;
+            let mut listed = route(server);
+            listed.baseline.protocol = Protocol::Http1;
+            listed.retries = retries(1, &[]);
+            let proxy = serving(listed);
+            for over_http2 in [false, true] {
+                for _ in 0..answers {
+                    assert_eq!(proxy.ask(support::get("/")).await.status(), 200);
+                }
+                let answer = if over_http2 {
+                    let mut client = proxy.http2().await;
+                    let asked = client.send_request(support::get2("/"));
+                    within("an answer", asked).await.unwrap()
+                } else {
+                    proxy.ask(support::get("/")).await
+                };
+                assert_eq!(answer.status(), 502, "{interim:?}");
+                let asked = seen.swap(0, Ordering::SeqCst);
+                assert_eq!(asked, answers + 1, "{interim:?}, over HTTP/2: {over_http2}");
+            }
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use serin_config::model::Protocol;
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::AsyncWriteExt;
 
-use super::support::{Proxy, config, get, get2, raw_upstream, read_head, rollout, says, text};
+use super::support::{
+    Proxy, config, get, get2, raw_upstream, read_head, rollout, says, text, within,
+};
 
 /// An upstream that says this to each request, and counts connections. Then it waits to be left.
 async fn sinner(words: &'static [u8]) -> (Proxy, Arc<AtomicUsize>) {
@@ -61,7 +63,39 @@ async fn ambiguous_framing_is_a_bad_gateway() {
     is_a_bad_gateway(b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\nx").await;
     is_a_bad_gateway(b"HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n").await;
     is_a_bad_gateway(b"HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n").await;
-    is_a_bad_gateway(b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello").await;
+}
+
+/// It ends with its head all the same (RFC 9112, section 6.3), and what follows is nobody's answer.
+#[tokio::test]
+async fn a_204_that_speaks_of_a_body_goes_on_without_it() {
+    let said: [&[u8]; 6] = [
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\nhello",
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\ncontent-length: 38\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.0 204 No Content\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n\r\n",
+    ];
+    for said in said {
+        let (proxy, connections) = sinner(said).await;
+        let (mut http1, mut http2) = (proxy.http1().await, proxy.http2().await);
+        for request in 1..=4 {
+            let response = if request % 2 == 1 {
+                within("answer", http1.send_request(get("/"))).await
+            } else {
+                within("answer", http2.send_request(get2("/"))).await
+            };
+            let response = response.unwrap();
+            let name = String::from_utf8_lossy(said);
+            assert_eq!(response.status(), 204, "{name}");
+            assert!(!response.headers().contains_key("content-length"), "{name}");
+            assert!(!response.headers().contains_key("transfer-encoding"));
+            assert_eq!(text(response).await, "", "{name}");
+            assert_eq!(connections.load(Ordering::SeqCst), request, "{name}");
+        }
+        let counts = proxy.counts(4).await;
+        assert_eq!(counts.of(Arm::Canary, Outcome::Success), 4);
+    }
 }
 
 #[tokio::test]
@@ -84,6 +118,25 @@ async fn malformed_heads_are_a_bad_gateway() {
 async fn a_head_that_never_ends_is_a_bad_gateway() {
     let endless = [b"HTTP/1.1 200 OK\r\nx: ".as_slice(), &[b'x'; 300 * 1024]].concat();
     is_a_bad_gateway(endless.leak()).await;
+}
+
+#[tokio::test]
+async fn a_head_of_too_many_fields_is_a_bad_gateway() {
+    let words = |count: usize| {
+        let many: String = (1..count).map(|at| format!("x-{at}: y\r\n")).collect();
+        format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n{many}\r\nx").leak()
+    };
+    is_a_bad_gateway(words(257).as_bytes()).await;
+    let (proxy, _) = sinner(words(256).as_bytes()).await;
+    let asked = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let answer = proxy.converse(asked).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert_eq!(answer.matches(": y\r\n").count(), 255);
+    let mut http2 = proxy.http2().await;
+    let response = http2.send_request(get2("/")).await.unwrap();
+    let passed = response.headers().values();
+    assert_eq!(passed.filter(|value| *value == "y").count(), 255);
+    assert_eq!(text(response).await, "x");
 }
 
 #[tokio::test]

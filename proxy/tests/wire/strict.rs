@@ -433,3 +433,37 @@ async fn pipelined_requests_are_answered_in_order() {
     expected.push("/last".to_owned());
     assert_eq!(told, expected);
 }
+
+/// A refusal says how long it would be and ends with its head, as every response to a HEAD must (RFC 9110, section 9.3.2).
+#[tokio::test]
+async fn a_refused_head_is_answered_by_a_head() {
+    let mut narrow = config(vec![route(super::support::says("x").await)]);
+    narrow.limits.header_timeout = std::time::Duration::from_millis(100);
+    let proxy = Proxy::start(narrow, 0.0);
+    let many = format!(
+        "HEAD / HTTP/1.1\r\nhost: a\r\n{}\r\n",
+        "x: y\r\n".repeat(101)
+    );
+    let long = format!("HEAD /{}", "x".repeat(20_000));
+    let cases = [
+        (400, "HEAD / HTTP/1.1\r\n\r\n"),
+        (400, "\r\nHEAD / HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n"),
+        (400, "HEAD / HTTP/1.1\r\nhost: a\r\nx y\r\n\r\n"),
+        (408, "HEAD / HTTP/1.1\r\nhost: a\r\n"),
+        (414, &long),
+        (431, &many),
+        (
+            501,
+            "HEAD / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\n\r\n",
+        ),
+        (505, "HEAD / HTTP/2.0\r\nhost: a\r\n\r\n"),
+    ];
+    for (status, words) in cases {
+        let answer = proxy.converse(words.as_bytes()).await;
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&expected), "{words}: {answer}");
+        assert!(answer.contains("content-length: "), "{words}: {answer}");
+        assert!(!answer.contains("content-length: 0"), "{words}: {answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{words}: {answer}");
+    }
+}

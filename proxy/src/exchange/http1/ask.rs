@@ -22,7 +22,7 @@ use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::exchange::retry::{self, Why};
 use crate::h1::body::Body;
-use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseHead, Room};
+use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseHead, ResponseRoom};
 use crate::observe::relay::Meaning;
 use crate::observe::{Ticket, grpc, outcome};
 use crate::upstream::{Line, Shunned};
@@ -83,11 +83,13 @@ async fn ask_arm(
     // Who failed is asked again only when there is nobody else.
     let mut shunned = None;
     loop {
+        let mut has_waited = false;
         let connected = {
             let mut connecting = pin!(connect(exchange, ticket, fresh, &mut shunned));
             poll_fn(|cx| match connecting.as_mut().poll(cx) {
                 Poll::Ready(connected) => Poll::Ready(Some(connected)),
                 Poll::Pending => {
+                    has_waited = true;
                     upward.settle(&exchange.desk.buffers);
                     // Who leaves meanwhile is not asked for.
                     client.poll_gone(cx).map(|()| None)
@@ -114,6 +116,9 @@ async fn ask_arm(
             let said = client.write(CONTINUE, patience).await;
             said.map_err(|_| Trouble::Gone)?;
         }
+        if has_waited {
+            upward.go();
+        }
         // What an attempt before left is not this one's answer.
         downward.clear(&exchange.desk.buffers);
         let mut attempt = Attempt {
@@ -122,6 +127,7 @@ async fn ask_arm(
             traits,
             downward: &mut *downward,
             looked_at: 0,
+            has_spoken: false,
         };
         let (why, outcome) = match attempt.run(client, upward, &mut line).await {
             Ok(Came::Answered(answer)) => {
@@ -229,6 +235,8 @@ struct Attempt<'a> {
     downward: &'a mut Downward,
     /// So much of the answer was searched for a head.
     looked_at: usize,
+    /// An interim response came.
+    has_spoken: bool,
 }
 
 /// What the upstream's first bytes are.
@@ -346,7 +354,7 @@ impl Attempt<'_> {
     }
 
     fn ended(&self, error: crate::error::BoxError) -> Failed {
-        let is_silent = self.downward.answer.is_empty();
+        let is_silent = !self.has_spoken && self.downward.answer.is_empty();
         let failure = Failure::BadResponse(error);
         if is_silent {
             Failed::Silent(failure)
@@ -369,7 +377,7 @@ impl Attempt<'_> {
         if !may_end {
             return Ok(Read::Partial);
         }
-        let mut room = Room::new();
+        let mut room = ResponseRoom::new();
         let head = match head::response(input, &mut room, self.traits.is_head) {
             Ok(None) => return Ok(Read::Partial),
             Ok(Some(head)) => head,
@@ -394,7 +402,9 @@ impl Attempt<'_> {
                 Read::Interim(words)
             }
             _ => {
-                let (answered, begun) = self.answered(&head, upward.is_read());
+                let behind = input.get(length..).unwrap_or_default();
+                let is_over = upward.is_read() || may_outlast_request(&head, behind);
+                let (answered, begun) = self.answered(&head, is_over);
                 self.downward.answer.consume(length);
                 if let Err(Broken::Upstream(error)) = self.downward.begin(begun, answered.at) {
                     return Err(bad(&error));
@@ -402,6 +412,7 @@ impl Attempt<'_> {
                 return Ok(Read::Final(Came::Answered(answered)));
             }
         };
+        self.has_spoken = true;
         self.downward.answer.consume(length);
         self.looked_at = 0;
         Ok(read)
@@ -427,7 +438,8 @@ impl Attempt<'_> {
         }
     }
 
-    fn answered(&self, head: &ResponseHead<'_>, is_read: bool) -> (Answered, Begun) {
+    /// `is_over` says that the request is, or may be when the response is.
+    fn answered(&self, head: &ResponseHead<'_>, is_over: bool) -> (Answered, Begun) {
         let traits = self.traits;
         let bodiless = traits.is_head || matches!(head.status, 204 | 304);
         let (sent, coding) = match head.framing {
@@ -440,8 +452,6 @@ impl Attempt<'_> {
             Framing::UntilClose => (Sent::UntilClose, Coding::AsItIs),
         };
         let closing = self.exchange.desk.closing.has_begun();
-        // Who refuses a request in the middle of it rarely waits for its rest.
-        let is_over = is_read || head.status < 400;
         let client_stays = traits.keep_alive && sent != Sent::UntilClose && is_over && !closing;
         let mut out = self.exchange.desk.buffers.take();
         heads::response(&mut out, head, &self.answer_of(sent, client_stays));
@@ -466,4 +476,12 @@ impl Attempt<'_> {
         };
         (answered, begun)
     }
+}
+
+/// Whether the rest of a request may come before the end of the response that begins so. Who refuses a request in the
+/// middle of it rarely waits for its rest, and who has said all waits for nothing.
+fn may_outlast_request(head: &ResponseHead<'_>, behind: &[u8]) -> bool {
+    let mut body = Body::unlimited(head.framing);
+    let is_whole = body.relay(behind).is_ok() && body.is_done();
+    head.status < 400 && !is_whole
 }

@@ -10,7 +10,7 @@ use serin_stats::snapshot::Arm;
 use super::order::Traits;
 use crate::connection::Peer;
 use crate::exchange::{Exchange, backend};
-use crate::h1::field::Known;
+use crate::h1::field::{self, Known};
 use crate::h1::head::{Fields, Framing, RequestHead, ResponseHead};
 use crate::h1::write;
 use crate::identity::is_traceparent;
@@ -123,7 +123,7 @@ fn via(out: &mut Vec<u8>, before: Option<Fields<'_>>, version_11: bool) {
     }
 }
 
-/// Appends a list: what the message's fields say, and one more member, in one line.
+/// Appends a list: what the message's fields say, without empty members, and one more, in one line.
 fn list(
     out: &mut Vec<u8>,
     name: &'static [u8],
@@ -133,8 +133,10 @@ fn list(
 ) {
     out.extend_from_slice(name);
     for value in before.into_iter().flat_map(|fields| fields.values(kind)) {
-        out.extend_from_slice(value);
-        out.extend_from_slice(b", ");
+        for before in field::options(value) {
+            out.extend_from_slice(before);
+            out.extend_from_slice(b", ");
+        }
     }
     out.extend_from_slice(member);
     out.extend_from_slice(b"\r\n");

@@ -18,7 +18,7 @@ use serin_stats::snapshot::Outcome;
 use crate::connection::{Client, Ended};
 use crate::error::Failure;
 use crate::h1::body::Body;
-use crate::h1::head::Framing;
+use crate::h1::head::{Framing, asks_for_head};
 use crate::observe::Ticket;
 use crate::plane::Rules;
 use crate::route;
@@ -265,7 +265,11 @@ async fn say(
 ) -> Next {
     let desk = Rc::clone(&client.desk);
     let keep_alive = keep_alive && !desk.closing.has_begun();
-    let (is_head, version_11) = traits.map_or((false, true), |one| (one.is_head, one.version_11));
+    // A head that made no sense stands in the buffer still.
+    let (is_head, version_11) = match traits {
+        Some(traits) => (traits.is_head, traits.version_11),
+        None => (asks_for_head(client.input.unused()), true),
+    };
     let (status, body) = (response.status(), response.body());
     let mut out = desk.buffers.take();
     let sent = Sent::Length(body.len() as u64);

@@ -182,6 +182,7 @@ fn order<'d>(
 fn path_and_query(target: &str) -> (&str, Option<&str>) {
     let question_mark = memchr::memchr(b'?', target.as_bytes());
     match question_mark.and_then(|at| target.split_at_checked(at)) {
+        Some(("", query)) => ("/", query.get(1..)),
         Some((path, query)) => (path, query.get(1..)),
         None => (target, None),
     }

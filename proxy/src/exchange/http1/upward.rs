@@ -33,6 +33,8 @@ pub(super) struct Upward {
     holds: usize,
     /// The client's turn, rather than the upstream's.
     awaits_client: bool,
+    /// The upstream does not take what is there.
+    is_held_up: bool,
     /// Since when nothing has moved.
     still_since: Instant,
 }
@@ -66,6 +68,7 @@ impl Upward {
             is_untouched: true,
             holds: 0,
             awaits_client: false,
+            is_held_up: false,
             still_since: now,
         };
         if !upward.body.is_done() && !client.input.is_empty() {
@@ -111,6 +114,11 @@ impl Upward {
     pub(super) const fn rewind(&mut self, now: Instant) {
         self.sent = 0;
         self.still_since = now;
+    }
+
+    /// What had to be waited for before it could be sent is over: the upstream's time begins.
+    pub(super) fn go(&mut self) {
+        self.still_since = Instant::now();
     }
 
     /// Since when it is the upstream's turn; `None` when it is the client's.
@@ -178,15 +186,25 @@ impl Upward {
         client: &mut Client,
         stream: &mut Stream,
     ) -> Poll<io::Result<()>> {
-        let before = self.sent;
-        let written = poll_write_all(cx, stream, &self.out, &mut self.sent);
-        if self.sent > before {
-            self.is_untouched = false;
-            if written.is_pending() {
-                self.still_since = Instant::now();
-            }
+        let before = (self.sent, self.region_sent);
+        let written = self.poll_send_all(cx, client, stream);
+        let has_moved = (self.sent, self.region_sent) != before;
+        self.is_untouched &= !has_moved;
+        // What leaves without a pause leaves when it came.
+        if written.is_pending() && has_moved || written.is_ready() && self.is_held_up {
+            self.still_since = Instant::now();
         }
-        ready!(written)?;
+        self.is_held_up = written.is_pending();
+        written
+    }
+
+    fn poll_send_all(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        stream: &mut Stream,
+    ) -> Poll<io::Result<()>> {
+        ready!(poll_write_all(cx, stream, &self.out, &mut self.sent))?;
         if self.region > 0 {
             let region = client.input.unused().get(..self.region);
             let region = region.unwrap_or_default();

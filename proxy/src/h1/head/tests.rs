@@ -43,6 +43,24 @@ fn accepts_what_is_plain() {
             Framing::Empty,
         ),
         (
+            "GET http://a:80?x=1 HTTP/1.1\r\nHost: A\r\n\r\n",
+            "?x=1",
+            "a:80",
+            Framing::Empty,
+        ),
+        (
+            "GET https://a/ HTTP/1.1\r\nHost: a:443\r\n\r\n",
+            "/",
+            "a",
+            Framing::Empty,
+        ),
+        (
+            "OPTIONS http://[::1] HTTP/1.1\r\nHost: [::1]:\r\n\r\n",
+            "*",
+            "[::1]",
+            Framing::Empty,
+        ),
+        (
             "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
             "*",
             "a",
@@ -91,6 +109,10 @@ fn refuses_what_two_readers_could_read_differently() {
         (400, "GET x HTTP/1.1\r\nHost: a\r\n\r\n"),
         (400, "GET * HTTP/1.1\r\nHost: a\r\n\r\n"),
         (400, "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, "GET http://a:81/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, "GET https://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, "GET http://a?x#y HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (400, "GET http://?x HTTP/1.1\r\nHost: a\r\n\r\n"),
         (400, "GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n"),
         (400, "GET /\r\n"),
         (400, "GET  / HTTP/1.1\r\nHost: a\r\n\r\n"),
@@ -175,6 +197,16 @@ fn response_framing_follows_rfc_9112() {
         (
             "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
             false,
+            Ok(Framing::Empty),
+        ),
+        (
+            "HTTP/1.0 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+            false,
+            Ok(Framing::Empty),
+        ),
+        (
+            "HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\n",
+            false,
             Err(400),
         ),
         (
@@ -195,7 +227,7 @@ fn response_framing_follows_rfc_9112() {
         ("HTTP/1.1 099 No\r\n\r\n", false, Err(400)),
     ];
     for (input, to_head, expected) in cases {
-        let mut room = Room::new();
+        let mut room = ResponseRoom::new();
         let framing = response(input.as_bytes(), &mut room, to_head)
             .map(|head| head.map(|head| head.framing))
             .map_err(status);
