@@ -53,6 +53,11 @@ impl Pulse {
         self.draining.store(true, Relaxed);
     }
 
+    /// Whether it is.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
     /// The loop ended by itself.
     pub(crate) fn set_ended(&self) {
         self.ended.store(true, Relaxed);
