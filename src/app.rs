@@ -6,13 +6,16 @@
 //!
 //! **Stop.** `/readyz` turns false, so that nobody sends new traffic; the file is watched no longer; the data
 //! plane closes its listeners and finishes what is in flight, while the control loop still watches and may
-//! still roll back; then what is left of telemetry is sent; last the controller writes its checkpoint and lets go of the journal's lock, which is what
-//! a process standing by waits for.
+//! still roll back; then what is left of telemetry is sent; last the controller writes its checkpoint and lets go of
+//! the journal's lock, which is what a process standing by waits for. Where that process has taken the listeners
+//! over, the traffic is already its own, and so is the watch over it: the controller goes first then, and what is in
+//! flight here is finished unwatched.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serin_config::model::Config;
 use serin_config::watch::{self, Watcher};
@@ -118,23 +121,38 @@ impl App {
         controller.set_draining();
         // Its thread ends with it, and with that the only other owner of the controller.
         drop(watcher);
-        tracing::info!(in_flight = plane.in_flight(), ?limit, "draining");
-        let drained = plane.drain(limit).await;
-        if drained.finished {
-            tracing::info!("every request in flight was finished");
-        } else {
-            tracing::warn!(
-                cut = drained.cut,
-                "requests were cut off at the drain's limit"
-            );
-        }
+        let followed = plane.is_followed();
+        let (now, last) = match followed {
+            true => (Some(controller), None),
+            false => (None, Some(controller)),
+        };
+        tracing::info!(in_flight = plane.in_flight(), ?limit, followed, "draining");
+        tokio::join!(drain(&plane, limit), release(now));
         if let Some(reporting) = reporting {
             reporting.stop().await;
         }
-        match Arc::try_unwrap(controller) {
-            Ok(controller) => controller.stop().await,
-            Err(_) => tracing::error!("the controller is still in use, no last checkpoint"),
-        }
+        release(last).await;
+    }
+}
+
+async fn drain(plane: &DataPlane, limit: Duration) {
+    let drained = plane.drain(limit).await;
+    if drained.finished {
+        tracing::info!("every request in flight was finished");
+    } else {
+        tracing::warn!(
+            cut = drained.cut,
+            "requests were cut off at the drain's limit"
+        );
+    }
+}
+
+/// Looks a last time, and gives decisions, journal and admin port to whoever waits for them.
+async fn release(controller: Option<Arc<Controller>>) {
+    match controller.map(Arc::try_unwrap) {
+        Some(Ok(controller)) => controller.stop().await,
+        Some(Err(_)) => tracing::error!("the controller is still in use, no last checkpoint"),
+        None => {}
     }
 }
 

@@ -9,8 +9,8 @@ use serin_config::model::{
     Analysis, Guardrail, Margin, Method, Metric, OnBreach, Plan, Rollout, Step,
 };
 use serin_control::analysis::{Evidence, Rule};
-use serin_control::rollout::{Phase, RolloutSpec};
-use serin_control::simulation::{Effect, Traffic, World};
+use serin_control::rollout::{Command, Event, Phase, RolloutSpec, Verb};
+use serin_control::simulation::{Cadence, Effect, Traffic, World};
 
 /// At 100 requests per second.
 fn traffic() -> Traffic {
@@ -375,4 +375,51 @@ fn a_clean_release_takes_a_short_ramp_in_minutes() {
         println!("seed {seed}: at 100 % after {minutes:.1} minutes, the first of them to warm up");
         assert!(arrived, "seed {seed}: {}", world.state().reason);
     }
+}
+
+/// Weights set by hand between two looks, up and down: users come again under the new split before anybody has
+/// counted them under the former one.
+#[test]
+fn identical_releases_pass_for_identical_while_weights_are_set_by_hand() {
+    const RUNS: u64 = 40;
+    // Users who come often, and fail often: the first look meets most of them under both splits.
+    let traffic = Traffic {
+        requests_per_second: 1_000.0,
+        error_rate: 0.3,
+        active_users: Some(2_000),
+        ..Traffic::default()
+    };
+    for path in [
+        [0.05, 0.9, 0.05, 0.9],
+        [0.9, 0.1, 0.95, 0.2],
+        [0.2, 0.6, 0.9, 0.95],
+        [0.95, 0.5, 0.1, 0.05],
+    ] {
+        for seed in 0..RUNS {
+            let mut spec = steady(0.5);
+            spec.rollout.on_sample_ratio_mismatch = OnBreach::Rollback;
+            let mut world = world(spec, traffic, Effect::NONE, seed);
+            world.set_cadence(Cadence::Every(5_000));
+            for weight in path {
+                set_weight(&mut world, weight);
+                // For 3.5 seconds, with a look every 5.
+                (0..3_500).for_each(|_| world.serve());
+            }
+            world.look();
+            let report = world.report().expect("it was looked at");
+            let p = report.sample_ratio.p_value;
+            assert!(p > 0.001, "{path:?}, seed {seed}: p {p}");
+            assert_eq!(world.state().phase, Phase::Paused, "{path:?}, seed {seed}");
+        }
+    }
+}
+
+fn set_weight(world: &mut World, weight: f64) {
+    let command = Command {
+        verb: Verb::SetWeight(weight),
+        reason: None,
+        actor: None,
+    };
+    let done = world.apply(Event::Operator(command));
+    assert!(done.is_ok(), "{done:?}: {}", world.state().reason);
 }

@@ -17,6 +17,7 @@ pub(crate) struct Gauges {
     ended: Notify,
     threads: AtomicUsize,
     acceptors: AtomicUsize,
+    heirs: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +45,9 @@ pub(crate) struct Accepting(Arc<Gauges>);
 /// An acceptor that waits, as long as it does.
 struct Wanting<'a>(&'a AtomicUsize);
 
+/// Another process that accepts beside this one; said to be gone when dropped.
+pub(crate) struct Heir(Arc<Gauges>);
+
 impl Gauges {
     pub(crate) fn new(workers: usize) -> Self {
         Self {
@@ -53,6 +57,7 @@ impl Gauges {
             ended: Notify::new(),
             threads: AtomicUsize::new(0),
             acceptors: AtomicUsize::new(0),
+            heirs: AtomicUsize::new(0),
         }
     }
 
@@ -145,6 +150,17 @@ impl Gauges {
         self.acceptors.load(Ordering::Acquire)
     }
 
+    /// Another process has taken listeners over.
+    pub(crate) fn heir(self: &Arc<Self>) -> Heir {
+        self.heirs.fetch_add(1, Ordering::AcqRel);
+        Heir(Arc::clone(self))
+    }
+
+    /// How many processes accept beside this one.
+    pub(crate) fn heirs(&self) -> usize {
+        self.heirs.load(Ordering::Acquire)
+    }
+
     pub(crate) fn request_began(&self, worker: usize) {
         self.change_in_flight(worker, |count| count.wrapping_add(1));
     }
@@ -198,6 +214,12 @@ impl Drop for Accepting {
     fn drop(&mut self) {
         self.0.acceptors.fetch_sub(1, Ordering::AcqRel);
         self.0.ended.notify_waiters();
+    }
+}
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        self.0.heirs.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -172,7 +172,8 @@ pub(crate) async fn run(
         }));
     }
     let state = acceptor.state.clone();
-    let offering = tokio::task::spawn_local(succession::offer(state, heirlooms));
+    let gauges = Arc::clone(&acceptor.shared.gauges);
+    let offering = tokio::task::spawn_local(succession::offer(state, heirlooms, gauges));
     for task in tasks {
         if let Err(error) = task.await {
             tracing::error!(%error, "a listener ended");

@@ -200,6 +200,12 @@ impl DataPlane {
         self.shared.gauges.in_flight()
     }
 
+    /// Whether another process has taken listeners over, and stays when this one leaves.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        self.shared.gauges.heirs() > 0
+    }
+
     /// Client connections that are open.
     #[must_use]
     pub fn connections(&self) -> usize {

@@ -21,6 +21,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{
@@ -29,6 +30,8 @@ use rustix::net::{
 };
 use tokio::io::{AsyncReadExt as _, Interest};
 use tokio::task::JoinSet;
+
+use crate::gauge::Gauges;
 
 /// The name of the socket file in the state folder.
 const NAME: &str = "listeners.sock";
@@ -203,7 +206,7 @@ fn namespace() -> String {
 }
 
 /// Offers the listeners to whoever comes next, until dropped. It must run on the thread that accepts.
-pub(crate) async fn offer(folder: PathBuf, heirlooms: Vec<Heirloom>) {
+pub(crate) async fn offer(folder: PathBuf, heirlooms: Vec<Heirloom>, gauges: Arc<Gauges>) {
     if folder.as_os_str().is_empty() || heirlooms.is_empty() {
         return;
     }
@@ -223,7 +226,7 @@ pub(crate) async fn offer(folder: PathBuf, heirlooms: Vec<Heirloom>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    heirs.spawn_local(hand_over(stream, Rc::clone(&heirlooms)));
+                    heirs.spawn_local(hand_over(stream, Rc::clone(&heirlooms), Arc::clone(&gauges)));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept a replacement");
@@ -263,6 +266,7 @@ fn publish(folder: &Path, path: &Path) -> io::Result<tokio::net::UnixListener> {
 async fn hand_over(
     mut stream: tokio::net::UnixStream,
     heirlooms: Rc<[Heirloom]>,
+    gauges: Arc<Gauges>,
 ) -> io::Result<()> {
     let heirlooms = heirlooms.get(..MOST).unwrap_or(&heirlooms);
     let mut letter = namespace();
@@ -294,6 +298,7 @@ async fn hand_over(
         .filter(|(_, answer)| **answer == TAKEN)
         .map(|(loan, _)| loan)
         .collect();
+    let _heir = (!kept.is_empty()).then(|| gauges.heir());
     tracing::info!(
         listeners = kept.len(),
         "another process accepts connections beside this one"

@@ -41,7 +41,6 @@ impl Paint {
     }
 
     /// Without colours.
-    #[cfg(test)]
     pub(crate) const fn plain() -> Self {
         Self { on: false }
     }

@@ -190,3 +190,46 @@ async fn what_came_of_a_reload_is_logged() {
     })
     .await;
 }
+
+/// A refused file is told of by rollouts; where there are only plain routes `status` tells it all the same.
+#[tokio::test]
+async fn a_file_that_is_refused_is_told_without_a_rollout_too() {
+    let model = ModelServer::start(Behaviour::GOOD);
+    let site = Site::new();
+    let text = format!(
+        "listen: {}\nadmin: {}\nstate: {}\nroutes:\n  - name: plain\n    backends: {{baseline: {{endpoints: \
+         [\"http://{}\"]}}}}\n",
+        site.http,
+        site.admin,
+        site.path("state").display(),
+        model.address(),
+    );
+    site.write(&text);
+    let _serin = site.start().await;
+    let admin = site.admin();
+    let in_force = admin.get("/api/v1/config").await.json();
+    let said = site.verb_exits(1, &["status"]).await;
+    assert_eq!(said.out, "", "{said:?}");
+
+    let before = admin.reloads("refused").await;
+    site.write(format!("{text}limits: {{drian: 3s}}\n"));
+    admin.reloads_beyond(before, "refused").await;
+    let said = site.verb_exits(1, &["status"]).await;
+    assert!(said.out.contains("refused") && said.out.contains("drian"));
+    assert!(said.err.contains("there is no rollout"), "{said:?}");
+    let said = site.verb_exits(1, &["status", "--output", "json"]).await;
+    assert_eq!(said.out, "[]\n");
+    assert!(said.err.contains("drian"), "{said:?}");
+    let mut told = admin.get("/api/v1/config").await.json();
+    let refused = told.as_object_mut().unwrap().remove("refused");
+    let refused = refused.expect("the report");
+    assert!(refused.as_str().unwrap().contains("drian"), "{refused}");
+    assert_eq!(told, in_force);
+
+    site.write(&text);
+    eventually("the refusal is over", SOON, async || {
+        let config = admin.get("/api/v1/config").await.json();
+        (config == in_force).then_some(())
+    })
+    .await;
+}

@@ -5,12 +5,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::client::{Client, Version};
+use crate::support::load::Load;
 use crate::support::model::{Behaviour, ModelServer};
 use crate::support::process::Serin;
 use crate::support::site::{Digits, Site};
@@ -122,6 +124,48 @@ async fn two_replacements_under_load_lose_nothing() {
         (said.code == Some(0)).then_some(())
     })
     .await;
+}
+
+/// What is in flight at the one that leaves keeps nobody from deciding: the traffic is the other's already.
+#[tokio::test]
+async fn the_replacement_decides_while_the_former_one_drains() {
+    let (baseline, canary) = (
+        ModelServer::start(Behaviour::GOOD),
+        ModelServer::start(Behaviour::GOOD),
+    );
+    let site = Site::new();
+    let digits = Digits::new(baseline.address(), canary.address(), "weight: 50%");
+    site.configure(&digits);
+    let mut old = site.start().await;
+    let mut held = TcpStream::connect(site.http).await.unwrap();
+    let head = b"POST /v2/models/digits/infer HTTP/1.0\r\ncontent-length: 2\r\n\r\n{";
+    held.write_all(head).await.unwrap();
+    eventually("a request is under way", SOON, async || {
+        (baseline.requests() + canary.requests() == 1).then_some(())
+    })
+    .await;
+    let mut next = site.launch();
+    until_it_says(&mut old, "another process accepts").await;
+    old.terminate();
+
+    site.configure(&digits.plan("weight: 40%"));
+    let edited = |status: &Value| status["weight"]["actual"] == 0.4;
+    let admin = site.admin();
+    admin.status_when("the edit acts", SOON, edited).await;
+    let load = Load::start(site.http, 4);
+    canary.behave(Behaviour::BROKEN);
+    admin.phase("RolledBack").await;
+    assert!(old.is_running(), "it left a request behind: {}", old.log());
+    load.stop().await;
+
+    canary.behave(Behaviour::GOOD);
+    held.write_all(b"}").await.unwrap();
+    let mut answer = String::new();
+    let reading = timeout(SOON, held.read_to_string(&mut answer)).await;
+    assert!(matches!(reading, Ok(Ok(_))), "{reading:?}");
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    assert_eq!(old.ended(SOON).await.code(), Some(0), "{}", old.log());
+    assert!(next.is_running());
 }
 
 /// Nothing to hand over by: two sockets on one port.

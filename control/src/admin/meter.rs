@@ -42,6 +42,8 @@ impl Meter {
         match self.desk.ask_within(Question::Metrics, PATIENCE).await {
             Ok(Reply::Metrics(own)) => page.append(own),
             Ok(Reply::Json(_)) => {}
+            // It may have handed over already.
+            Err(_) if self.pulse.is_draining() => {}
             Err(error) => tracing::warn!(%error, "metrics without those of the control loop"),
         }
         let ready = page.family(&names::READY);

@@ -4,6 +4,7 @@
 //! keeps serving, and readiness is how anybody learns of it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use crate::NowMs;
 
@@ -15,6 +16,8 @@ pub(crate) struct Pulse {
     installed: AtomicBool,
     draining: AtomicBool,
     ended: AtomicBool,
+    /// What is to be said of it although it is ready; often nothing.
+    remark: Mutex<&'static str>,
 }
 
 impl std::fmt::Debug for Pulse {
@@ -34,6 +37,7 @@ impl Pulse {
             installed: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            remark: Mutex::new(""),
         }
     }
 
@@ -51,6 +55,21 @@ impl Pulse {
     /// The process is on its way out.
     pub(crate) fn set_draining(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// Whether it is.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// What is to be said of it, while that does not keep traffic away.
+    pub(crate) fn set_remark(&self, remark: &'static str) {
+        *self.remark.lock().unwrap_or_else(PoisonError::into_inner) = remark;
+    }
+
+    /// That.
+    pub(crate) fn remark(&self) -> &'static str {
+        *self.remark.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The loop ended by itself.

@@ -319,7 +319,13 @@ fn live() -> Response<AdminBody> {
 
 fn ready(pulse: &Pulse) -> Response<AdminBody> {
     match pulse.ready() {
-        Ok(()) => text("text/plain; charset=utf-8", "ok\n"),
+        Ok(()) => {
+            let remark = match pulse.remark() {
+                "" => String::new(),
+                remark => format!(": {remark}"),
+            };
+            text("text/plain; charset=utf-8", format!("ok{remark}\n"))
+        }
         Err(why) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
     }
 }

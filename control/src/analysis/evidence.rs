@@ -55,6 +55,9 @@ pub struct Evidence {
     #[serde(with = "stored::totals")]
     pub(super) totals: BothTotals,
     pub(super) first_errors: FirstErrors,
+    /// What checkpoints once kept as `seen` lacked the users of one arm whom a new split had moved between two
+    /// looks, and an alarm of that made would never end.
+    #[serde(default, rename = "arrivals")]
     pub(super) seen: Seen,
     pub(super) recent: Recent,
     pub(super) run: Run,

@@ -173,19 +173,28 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_that_erred_in_both_arms_at_once_is_taken_by_nobody() {
+    fn a_slot_that_erred_in_both_arms_of_a_stage_is_taken_by_nobody() {
         let mut errors = FirstErrors::default();
-        // Also across stages: a user who moved to the canary when the share rose.
-        errors.absorb([stage(1, 0.05, &[7, 8], &[7]), stage(2, 0.25, &[], &[8, 9])].iter());
+        errors.absorb([stage(1, 0.05, &[7, 8], &[7])].iter());
+        errors.absorb([stage(1, 0.05, &[], &[7, 8]), stage(2, 0.25, &[7], &[])].iter());
         assert_eq!(
             (errors.counts.canary_users(), errors.counts.baseline_users()),
-            (1, 0)
+            (0, 1)
         );
-        errors.absorb([stage(2, 0.25, &[], &[7, 8])].iter());
-        assert_eq!(
-            (errors.counts.canary_users(), errors.counts.baseline_users()),
-            (1, 0)
-        );
+    }
+
+    #[test]
+    fn who_erred_under_two_splits_between_looks_counts_for_the_earlier_one() {
+        let counted = |stages: &[StageSnapshot]| {
+            let mut errors = FirstErrors::default();
+            errors.absorb(stages.iter());
+            errors.counts.strata().collect::<Vec<_>>()
+        };
+        // A slot each that went on in baseline, that moved, and that was the canary's already.
+        let up = [stage(1, 0.1, &[1, 2], &[3]), stage(2, 0.9, &[1], &[2, 3])];
+        assert_eq!(counted(&up), [(0.1, 1, 3)]);
+        let down = [stage(3, 0.9, &[1], &[2, 3]), stage(4, 0.1, &[1, 2], &[3])];
+        assert_eq!(counted(&down), [(0.9, 2, 3)]);
     }
 
     #[test]

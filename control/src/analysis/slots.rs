@@ -1,8 +1,11 @@
 //! Whose slot is it? Each of 65,536 user slots is claimed once in a rollout, by the arm in which its user was
 //! first seen to do something (err, or come at all), and stays claimed.
 //!
-//! A slot that both arms claim between two snapshots is credited to nobody (which came first is unknown), but
-//! is taken.
+//! Stages are taken in the order of their epochs, also when a look meets several of them: a user whom a new split
+//! moved has done it in both arms, and counts for the arm of the earlier stage. Which stage that is does not depend
+//! on the arms, so that each stage's users are dealt as its split deals them; to leave out whoever moved would take
+//! from one arm alone. Within one stage nobody moves: a slot that both arms claim there has users of both, which came
+//! first is unknown, and it is credited to nobody, but is taken.
 
 use serde::{Deserialize, Serialize};
 use serin_stats::snapshot::{PerArm, SlotSet, StageSnapshot, USER_SLOTS};
@@ -29,55 +32,45 @@ pub(super) struct Credit {
 }
 
 impl Claims {
-    /// Takes in the sets of these stages, and says who claimed what.
+    /// Takes in the sets of these stages, in ascending order of epoch, and says who claimed what.
     pub(super) fn absorb<'a>(
         &mut self,
-        stages: impl Iterator<Item = &'a StageSnapshot> + Clone,
+        stages: impl Iterator<Item = &'a StageSnapshot>,
         sets: fn(&StageSnapshot) -> &PerArm<SlotSet>,
     ) -> Vec<Credit> {
-        let stages = stages.filter(|stage| {
-            let sets = sets(stage);
-            !(sets.baseline.is_empty() && sets.canary.is_empty())
-        });
-        let (mut baseline, mut canary) = (Vec::new(), Vec::new());
-        for stage in stages.clone() {
-            unite(&mut baseline, sets(stage).baseline.words());
-            unite(&mut canary, sets(stage).canary.words());
-        }
-        if baseline.is_empty() && canary.is_empty() {
-            return Vec::new();
-        }
-        self.taken.resize(WORDS, 0);
-        let both = baseline.iter().zip(&canary);
-        let contested: Vec<u64> = both.map(|(baseline, canary)| baseline & canary).collect();
-        unite(&mut self.taken, &contested);
         stages
-            .map(|stage| Credit {
-                epoch: stage.epoch,
-                share: stage.share,
-                baseline: self.claim(sets(stage).baseline.words()),
-                canary: self.claim(sets(stage).canary.words()),
+            .filter_map(|stage| {
+                let [baseline, canary] = self.claim(sets(stage));
+                (baseline + canary > 0).then_some(Credit {
+                    epoch: stage.epoch,
+                    share: stage.share,
+                    baseline,
+                    canary,
+                })
             })
-            .filter(|credit| credit.baseline + credit.canary > 0)
             .collect()
     }
 
-    /// Takes the free ones of these slots and says how many they were.
-    fn claim(&mut self, words: &[u64]) -> u64 {
-        let mut claimed = 0;
-        for (taken, wanted) in self.taken.iter_mut().zip(words) {
-            claimed += u64::from((wanted & !*taken).count_ones());
-            *taken |= wanted;
+    /// Takes the free ones of one stage's slots, and says how many each arm has claimed.
+    fn claim(&mut self, sets: &PerArm<SlotSet>) -> [u64; 2] {
+        if sets.baseline.is_empty() && sets.canary.is_empty() {
+            return [0; 2];
+        }
+        self.taken.resize(WORDS, 0);
+        let mut claimed = [0; 2];
+        let both = words(&sets.baseline).zip(words(&sets.canary));
+        for (taken, (baseline, canary)) in self.taken.iter_mut().zip(both) {
+            let alone = (baseline ^ canary) & !*taken;
+            let [by_baseline, by_canary] = &mut claimed;
+            *by_baseline += u64::from((alone & baseline).count_ones());
+            *by_canary += u64::from((alone & canary).count_ones());
+            *taken |= baseline | canary;
         }
         claimed
     }
 }
 
-fn unite(words: &mut Vec<u64>, others: &[u64]) {
-    if words.len() < others.len() {
-        words.resize(others.len(), 0);
-    }
-    for (word, other) in words.iter_mut().zip(others) {
-        *word |= other;
-    }
+/// Of an empty set, too.
+fn words(set: &SlotSet) -> impl Iterator<Item = u64> {
+    set.words().iter().copied().chain(std::iter::repeat(0))
 }

@@ -52,9 +52,18 @@ impl Control {
                     Refusal::Unknown(format!("rollout {rollout} has no decision {id}"))
                 })
             }
-            Question::Config => Ok(Reply::Json(serin_config::effective(&self.config))),
+            Question::Config => Ok(Reply::Json(self.in_force())),
             Question::Metrics => Ok(Reply::Metrics(self.metrics())),
         }
+    }
+
+    /// The configuration in force, and why a newer one is not, for as long as that is so.
+    fn in_force(&self) -> Value {
+        let mut document = serin_config::effective(&self.config);
+        if let (Some(members), Some(report)) = (document.as_object_mut(), &self.refused) {
+            members.insert("refused".to_owned(), json!(report));
+        }
+        document
     }
 
     fn one(&self, name: &str) -> Result<Reply, Refusal> {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::Options;
 use super::mending::Mending;
 use super::metrics::Counters;
-use super::role::Role;
+use super::role::{Role, Waiting};
 use super::track::Track;
 use crate::admin::desk::Notice;
 use crate::admin::pulse::Pulse;
@@ -87,7 +87,7 @@ impl Control {
             asked_look_at: Instant::now(),
             options,
             role: Role::Waiting {
-                why: super::role::Waiting::ForLock { holder: None },
+                why: Waiting::ForLock { holder: None },
                 reader: None,
                 since_ms: started_ms,
             },
@@ -149,6 +149,7 @@ impl Control {
         if now >= self.role_at {
             self.beat();
             self.keep_house();
+            self.remark();
             self.role_at = now
                 + match self.role {
                     Role::Waiting { .. } => self.options.standby_poll,
@@ -171,6 +172,26 @@ impl Control {
         let tolerated = (longest * 3).max(Duration::from_secs(10));
         self.pulse
             .beat(u64::try_from(tolerated.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    /// Says beside being ready what is not well.
+    fn remark(&self) {
+        self.pulse.set_remark(match &self.role {
+            Role::Waiting { why, .. } => why.remark(),
+            Role::Deciding { .. } if self.failing.is_some() => {
+                "the journal cannot be written, step-ups are frozen"
+            }
+            Role::Deciding { .. } => "",
+        });
+    }
+
+    /// Whether it cannot be opened or written.
+    pub(super) fn is_journal_failing(&self) -> bool {
+        let waits = |role: &Role| match role {
+            Role::Waiting { why, .. } => matches!(why, Waiting::ForJournal { .. }),
+            Role::Deciding { .. } => false,
+        };
+        self.failing.is_some() || waits(&self.role)
     }
 
     fn keep_house(&mut self) {

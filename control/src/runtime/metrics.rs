@@ -104,7 +104,7 @@ impl Control {
         self.counters
             .write(self.tracks.keys().map(String::as_str), &mut page);
         let failing = page.family(&names::JOURNAL_FAILING);
-        failing.add(&[], self.failing.is_some());
+        failing.add(&[], self.is_journal_failing());
         page
     }
 

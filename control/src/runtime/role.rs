@@ -46,6 +46,14 @@ impl Waiting {
             Self::ForJournal { .. } => "journal_failing",
         }
     }
+
+    /// In a word for everybody: without what the system said.
+    pub(super) const fn remark(&self) -> &'static str {
+        match self {
+            Self::ForLock { .. } => "standing by, another process decides",
+            Self::ForJournal { .. } => "nothing is decided, the state folder cannot be used",
+        }
+    }
 }
 
 impl std::fmt::Display for Waiting {

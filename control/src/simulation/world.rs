@@ -37,6 +37,8 @@ pub struct World {
     receipt: Option<Receipt>,
     requests: Requests,
     stage: StageSnapshot,
+    /// Over, but nobody has looked at them since.
+    over: Vec<StageSnapshot>,
     cadence: Cadence,
     /// Of the next request.
     clock: f64,
@@ -65,6 +67,7 @@ impl World {
             receipt: None,
             requests,
             stage: StageSnapshot::default(),
+            over: Vec::new(),
             cadence: Cadence::Real,
             clock: first,
             now_ms: 0.0,
@@ -155,9 +158,9 @@ impl World {
             self.next_look = self.now_ms + self.interval_ms();
         }
         if self.state.is_watched() {
-            let stages = std::slice::from_ref(&self.stage);
-            self.evidence.absorb(stages, self.now_ms as u64);
+            self.absorb();
         }
+        self.over.clear();
         self.stage.erred = Default::default();
         driver::look(self);
         if self.state.phase == Phase::WaitingApproval {
@@ -168,6 +171,15 @@ impl World {
             };
             _ = driver::apply(self, Event::Operator(approve));
         }
+    }
+
+    /// Takes in every stage that there was since the last look.
+    fn absorb(&mut self) {
+        let mut stages = std::mem::take(&mut self.over);
+        stages.retain(|stage| stage.epoch >= self.state.first_epoch);
+        stages.push(std::mem::take(&mut self.stage));
+        self.evidence.absorb(&stages, self.now_ms as u64);
+        self.stage = stages.pop().unwrap_or_default();
     }
 
     /// Lets something else happen to the rollout.
@@ -249,12 +261,12 @@ impl Shell for World {
     fn install(&mut self) {
         self.split = self.state.split();
         if self.stage.epoch != self.split.epoch {
-            // Everything before this look was absorbed in it.
-            self.stage = StageSnapshot {
+            let next = StageSnapshot {
                 epoch: self.split.epoch,
                 share: self.split.share,
                 ..StageSnapshot::default()
             };
+            self.over.push(std::mem::replace(&mut self.stage, next));
         }
     }
 

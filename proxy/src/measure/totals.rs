@@ -1,4 +1,4 @@
-//! A route's totals since it was first configured, for the metrics: they only ever rise, through every epoch
+//! A route's totals since it came into the configuration, for the metrics: they only ever rise, through every epoch
 //! and reload, and count warm-up, plain routes and late records too.
 
 use std::sync::Arc;

@@ -137,10 +137,11 @@ async fn check_all(cluster: &Cluster) {
 fn tell(cluster: &Cluster, member: &Member, streak: Streak, why: Option<String>) {
     member.set_well(streak.is_well());
     let (route, arm) = (&cluster.route, cluster.arm);
-    let (endpoint, address) = (&member.endpoint, member.address);
+    let endpoint = &member.endpoint;
+    let address = member.address.map(tracing::field::display);
     if streak.is_well() {
-        tracing::info!(%route, arm, %endpoint, ?address, "an endpoint is well again");
+        tracing::info!(%route, arm, %endpoint, address, "an endpoint is well again");
     } else {
-        tracing::warn!(%route, arm, %endpoint, ?address, why, "an endpoint is unwell");
+        tracing::warn!(%route, arm, %endpoint, address, why, "an endpoint is unwell");
     }
 }

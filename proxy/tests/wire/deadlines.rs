@@ -247,3 +247,31 @@ async fn a_client_that_takes_nothing_is_cut() {
     assert_eq!(counts.of(Arm::Baseline, Outcome::Aborted), 1);
     super::support::until("gone", || proxy.plane.connections() == 0).await;
 }
+
+/// A client that only listens is as lively as one that sends, over HTTP/1.1 too.
+#[tokio::test]
+async fn who_listens_need_not_send() {
+    let server = raw_upstream(|mut stream| async move {
+        read_head(&mut stream).await;
+        let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            stream.write_all(b"5\r\ntoken\r\n").await.unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let mut limited = config(vec![route(server)]);
+    limited.limits.body_timeout = 2 * SHORT;
+    let proxy = Proxy::start(limited, 0.0);
+    let mut client = proxy.connect().await;
+    let words = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\nab";
+    client.write_all(words).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"0\r\n\r\n") {
+        let read = within("a token", client.read_buf(&mut answer)).await;
+        assert!(read.unwrap() > 0, "{}", String::from_utf8_lossy(&answer));
+    }
+}

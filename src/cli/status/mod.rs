@@ -15,9 +15,9 @@ use serde_json::Value;
 
 use super::operate::Output;
 use super::{Answer, Failure};
-use crate::client::view::Status;
+use crate::client::view::{ConfigState, Status};
 use crate::client::{AdminClient, AdminOptions, AskError, rollout_path};
-use crate::term::{Paint, print};
+use crate::term::{Paint, complain, print};
 
 /// Show how a rollout stands; exit code 0 only when it is healthy.
 #[derive(Args, Debug)]
@@ -47,6 +47,9 @@ impl StatusVerb {
         }
         let rollouts = ask(&client, self.rollout.as_deref()).await?;
         print(&show(&rollouts, self.output)?)?;
+        if rollouts.is_empty() {
+            tell_refusal(&client, self.output).await?;
+        }
         answer(&read(&rollouts)?)
     }
 }
@@ -57,6 +60,19 @@ async fn ask(client: &AdminClient, named: Option<&str>) -> Result<Vec<Value>, As
         Some(name) => Ok(vec![client.get(&rollout_path(name, "")).await?]),
         None => client.rollouts().await,
     }
+}
+
+/// Rollouts tell of a configuration that was refused; where there are none, nobody else does.
+async fn tell_refusal(client: &AdminClient, output: Output) -> Result<(), Failure> {
+    let config: ConfigState = serde_json::from_value(client.get("/api/v1/config").await?)
+        .map_err(|error| AskError::Malformed(error.to_string()))?;
+    match (config.refused, output) {
+        (Some(report), Output::Text) => print(&table::refusal(&report, Paint::stdout()))?,
+        // The list stays what it is.
+        (Some(report), Output::Json) => complain(&table::refusal(&report, Paint::plain())),
+        (None, _) => {}
+    }
+    Ok(())
 }
 
 /// One rollout is printed as an object, named or not; several as a list.

@@ -31,16 +31,20 @@ pub(crate) fn render(status: &Status, paint: Paint) -> String {
         text.push('\n');
     }
     if let Some(refused) = &status.config.refused {
-        let title = paint.paint(
-            Colour::Bad,
-            "configuration on disk refused, the last good one is in force:",
-        );
-        text.push_str(&format!("\n  {title}\n"));
-        for line in refused.lines() {
-            text.push_str(&format!("    {line}\n"));
-        }
+        text.push('\n');
+        text.push_str(&refusal(refused, paint));
     }
     text
+}
+
+/// The report about a configuration that is not in force.
+pub(super) fn refusal(report: &str, paint: Paint) -> String {
+    let title = paint.paint(
+        Colour::Bad,
+        "configuration on disk refused, the last good one is in force:",
+    );
+    let lines = report.lines().map(|line| format!("    {line}\n"));
+    format!("  {title}\n{}", lines.collect::<String>())
 }
 
 /// One line, for a log of changes.

@@ -10,7 +10,9 @@ use serde_json::Value;
 use super::{Scene, TOKEN};
 use crate::support::client::Version;
 use crate::support::collector::Manner;
+use crate::support::model::{Behaviour, ModelServer};
 use crate::support::process::{Serin, command};
+use crate::support::site::{Digits, Site};
 use crate::support::{SOON, eventually};
 
 /// What a client sends and nobody may find in a log.
@@ -98,6 +100,25 @@ async fn a_filter_that_makes_no_sense_is_named() {
             .then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_unwell_endpoint_is_told_with_its_address() {
+    let model = ModelServer::start(Behaviour::BROKEN);
+    let site = Site::new();
+    let endpoint = format!("[\"http://{}\"]", model.address());
+    let checked =
+        format!("{endpoint}\n        health_check: {{path: /, interval: 100ms, unhealthy: 1}}");
+    let text = site.text(&Digits::new(model.address(), model.address(), "weight: 0%"));
+    site.write(text.replace(&endpoint, &checked));
+    let serin = site.start().await;
+    let line = eventually("it is told", SOON, async || {
+        let mut lines = lines(&serin.log()).into_iter();
+        lines.find(|line| line["message"] == "an endpoint is unwell")
+    })
+    .await;
+    assert_eq!(line["address"], model.address().to_string(), "{line}");
+    assert_eq!(line["why"], "status 500 Internal Server Error", "{line}");
 }
 
 /// With a terminal of its own on standard error.

@@ -62,6 +62,29 @@ fn a_user_is_seen_once_and_by_the_first_arm() {
     assert_eq!((ratio.baseline, ratio.canary), (300, 100));
 }
 
+#[test]
+fn users_whom_a_new_split_moves_between_two_looks_are_missing_nowhere() {
+    // Users all along the key space, each of whom comes again after every change.
+    let under = |epoch: u64, share: f64| {
+        let mut stage = stage(share, (0, 0), (0, 0)).0;
+        (stage.epoch, stage.share) = (epoch, share);
+        for slot in 0..4_000 {
+            let is_canary = (slot as f64 + 0.5) / 4_000.0 < share;
+            let arm = [Arm::Baseline, Arm::Canary][usize::from(is_canary)];
+            stage.seen.get_mut(arm).insert(slot);
+        }
+        stage
+    };
+    for [before, after] in [[0.05, 0.9], [0.9, 0.05], [0.1, 0.95], [0.5, 0.2]] {
+        let mut evidence = Evidence::new(0);
+        evidence.absorb(&[under(1, before), under(2, after)], 1_000);
+        let ratio = evidence.judge(&errors_only(|_| {}), 1_000).sample_ratio;
+        let canary = (4_000.0 * before) as u64;
+        assert_eq!((ratio.baseline, ratio.canary), (4_000 - canary, canary));
+        assert_eq!(ratio.p_value, 1.0, "{before} -> {after}");
+    }
+}
+
 fn with(stage: Stage, outcome: Outcome, baseline: u64, canary: u64) -> Stage {
     stage
         .add(Arm::Baseline, outcome, baseline)

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::house::{House, Setup, eventually, wait_until_free};
+use super::house::{House, Setup, ask, eventually, wait_until_free};
 
 /// Makes every write to the journal fail, and every attempt to open it again.
 fn block(state: &Path) {
@@ -46,6 +46,13 @@ fn while_it_fails_a_rollback_acts_and_nothing_is_raised() {
     );
     assert_eq!(house.operate("retry", "").status, 409);
     assert_eq!(house.plane.share(), Some(0.0));
+    // Nobody's traffic is taken away for it.
+    let readiness = eventually("a remark", || {
+        let readiness = ask(house.address(), "GET", "/readyz", &[], "");
+        let is_told = readiness.body.contains("cannot be written");
+        is_told.then_some(readiness)
+    });
+    assert_eq!(readiness.status, 200);
 
     unblock(state.path());
     let status = house.wait_for_phase("RolledBack");
@@ -160,4 +167,20 @@ fn damage_is_reported_and_nothing_goes_on_from_an_old_state() {
             assert!(house.plane.share() > Some(0.0), "{what}");
         }
     }
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_from_the_start_is_told_and_serves() {
+    let state = tempfile::tempdir().unwrap();
+    fs::create_dir(state.path().join("journal.db")).unwrap();
+    let house = House::start(state.path(), &Setup::default());
+    let asked = |path| ask(house.address(), "GET", path, &[], "");
+    let readiness = eventually("a remark", || {
+        let readiness = asked("/readyz");
+        let is_told = readiness.body.contains("nothing is decided");
+        is_told.then_some(readiness)
+    });
+    assert_eq!(readiness.status, 200);
+    let metrics = asked("/metrics").body;
+    assert!(metrics.contains("serin_journal_failing 1"), "{metrics}");
 }

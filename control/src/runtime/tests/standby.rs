@@ -26,7 +26,12 @@ fn a_second_process_follows_decides_nothing_and_takes_over() {
         (second.plane.share() == Some(0.5)).then_some(())
     });
     let probe = eventually("probe", || second.controller.probe_address());
-    assert_eq!(ask(probe, "GET", "/readyz", &[], "").status, 200);
+    // It serves, so it is ready; and says that it does not decide.
+    let readiness = eventually("a remark", || {
+        let readiness = ask(probe, "GET", "/readyz", &[], "");
+        readiness.body.contains("standing by").then_some(readiness)
+    });
+    assert_eq!(readiness.status, 200);
     let decisions = ask(
         second.address(),
         "GET",

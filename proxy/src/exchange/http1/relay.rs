@@ -143,7 +143,10 @@ impl Relaying<'_> {
         {
             (due, by_client) = (end, false);
         }
+        // Who listens need not speak.
+        let listened_until = self.downward.still_since + limits.body_timeout;
         if let Some(body) = self.upward.late_at(limits.body_timeout)
+            && let body = body.max(listened_until)
             && !self.is_stopped
             && body < due
         {
