@@ -114,8 +114,8 @@ impl Client {
         .await
     }
 
-    /// Ready when the client is gone. What it sends meanwhile is its next request, and waits: nothing is read behind it,
-    /// and so the client is looked at now and then.
+    /// Ready when the client is gone. What it sends meanwhile is its next request, and waits: nothing is read
+    /// behind it, and so the client is looked at now and then.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.input.is_empty() {
             let is_readable = ready!(self.stream.poll_readable(cx)).is_ok();
