@@ -208,6 +208,7 @@ impl Exchange<'_> {
             };
             lease.address(&mut request)?;
             let spare = Spare::of(&request, &lease, &question.upload);
+            question.upload.sets_out();
             let sent = question.send(&mut lease, request).await;
             let sent = sent.inspect_err(|failure| lease.note(failure))?;
             let (why, again, outcome) = match sent {

@@ -234,6 +234,11 @@ impl UploadState {
         }
     }
 
+    /// The request goes out now: the time before was not the upstream's.
+    pub(crate) fn sets_out(&self) {
+        self.last_taken.set(Instant::now());
+    }
+
     /// Since when it is the upstream's turn: the body's last piece was taken, or it is the client's turn still.
     pub(crate) fn upstreams_turn_since(&self) -> Instant {
         if self.awaits_client.get() && !self.is_finished.get() {
