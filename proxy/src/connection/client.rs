@@ -173,9 +173,10 @@ impl Client {
     }
 
     /// Ends a connection on which the client may still be sending: it is told that nothing follows, and what it
-    /// sends is taken in, however much, as long as it goes on. A connection that is closed on unread bytes is
+    /// sends is taken in as long as it goes on, so many bytes `at_most`. A connection that is closed on unread bytes is
     /// reset, and then the client may never see the answer.
-    pub(crate) async fn linger(mut self) {
+    pub(crate) async fn linger(mut self, at_most: Option<usize>) {
+        let mut left = at_most.unwrap_or(usize::MAX);
         let mut heard_at = Instant::now();
         let mut latest = heard_at + LONGEST_FAREWELL;
         let (mut is_shut, mut is_closing) = (false, false);
@@ -192,9 +193,11 @@ impl Client {
             }
             self.input.clear();
             while let Poll::Ready(read) = self.poll_fill(cx) {
-                if !matches!(read, Ok(1..)) {
+                let taken = read.unwrap_or(0);
+                if taken == 0 || left < taken {
                     return Poll::Ready(());
                 }
+                left -= taken;
                 self.input.clear();
                 heard_at = Instant::now();
             }

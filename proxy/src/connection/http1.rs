@@ -14,7 +14,7 @@ pub(super) async fn serve(mut client: Client) {
     loop {
         match one(&mut client).await {
             Next::Again => {}
-            Next::Close => return client.linger().await,
+            Next::Close => return client.linger(None).await,
             Next::Cut => return,
         }
         if !client.begins().await {

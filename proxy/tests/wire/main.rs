@@ -16,6 +16,7 @@ mod both_paths_calls;
 mod both_paths_http1;
 mod both_paths_http2;
 mod both_paths_requests;
+mod busy;
 mod deadlines;
 mod descriptors;
 mod downgrade;

@@ -237,7 +237,8 @@ async fn floods_that_are_answered_starve_nobody() {
 
 #[tokio::test]
 async fn windows_of_nothing_hold_little_and_not_for_ever() {
-    let victim = Victim::start("idle_timeout: 2s").await;
+    // Long enough for all of them to be asked before the first is given up.
+    let victim = Victim::start("idle_timeout: 6s").await;
     let mut attacker = Attacker::connect(victim.address(), 0).await;
     for stream in streams().take(200) {
         let open = frame(

@@ -43,6 +43,9 @@ const READS_IN_A_ROW: usize = 8;
 const ALIVE: [u8; 8] = *b"alive?..";
 const SEEN: [u8; 8] = *b"goaway..";
 
+/// What is read of a client behind our farewell.
+const LAST_WORDS: usize = 1024 * 1024;
+
 /// Serves a connection to its end.
 pub(super) async fn serve(client: Client) {
     let mut connection = Connection::new(client);
@@ -57,7 +60,8 @@ pub(super) async fn serve(client: Client) {
     .await;
     connection.session.end();
     if ended == Ended::Politely {
-        connection.client.linger().await;
+        // There is no upload that goes on: whoever has much to say now does not listen.
+        connection.client.linger(Some(LAST_WORDS)).await;
     }
 }
 
