@@ -208,6 +208,8 @@ async fn what_one_endpoint_has_no_room_for_goes_to_another() {
         };
         let (answers, ()) = tokio::join!(two, answering);
         assert!(answers.iter().all(|answer| answer.status() == 200));
+        // Their connections are free again.
+        until("free again", || proxy.plane.in_flight() == 0).await;
     }
 }
 
