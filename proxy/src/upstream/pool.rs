@@ -258,8 +258,8 @@ impl Kept {
         let mut attempts = self.http2.borrow_mut();
         attempts.retain(|one| one.opened.peek().is_none() || one.shared().is_some());
         let load = |one: &Attempt| one.shared().map_or(0, Http2::open);
-        let is_full = |one: &Attempt| one.shared().is_some_and(Http2::is_full);
-        let free = attempts.iter().find(|one| !is_full(one));
+        let is_taken = |one: &Attempt| one.shared().is_some_and(Http2::is_taken);
+        let free = attempts.iter().find(|one| !is_taken(one));
         let all_taken = attempts.len() >= MOST_SHARED;
         let least = || attempts.iter().min_by_key(|one| load(one));
         free.or_else(|| least().filter(|_| all_taken)).cloned()
@@ -268,7 +268,7 @@ impl Kept {
     /// Whether a connection is to be used, rather than another one.
     fn suits(&self, shared: &Http2) -> bool {
         let all_taken = self.http2.borrow().len() >= MOST_SHARED;
-        !shared.is_closed() && (all_taken || !shared.is_full())
+        !shared.is_closed() && (all_taken || !shared.is_taken())
     }
 
     /// Lets go of all shared connections but one that nobody uses.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serin_config::model::Timeouts;
 use serin_stats::snapshot::{Arm, Outcome};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use super::both_paths::Over;
@@ -15,7 +15,7 @@ use super::frames::*;
 use super::hpack::block;
 use super::http2_client::Http2;
 use super::http2_upstreams::{framing, front, greet, hearing, setting};
-use super::support::{Proxy, config, read_head, refusing, rollout, within};
+use super::support::{Proxy, config, raw_upstream, read_head, refusing, rollout, within};
 
 const OK: &[(&str, &str)] = &[(":status", "200")];
 
@@ -137,6 +137,51 @@ async fn who_never_got_a_stream_was_never_there() {
     assert_eq!(heads.load(Relaxed), 8);
 }
 
+/// An upstream that takes nothing for a while is waited for, on the connection there is.
+#[tokio::test]
+async fn an_upstream_that_takes_no_streams_is_asked_when_it_does() {
+    let (asked, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (count, connections) = (Arc::clone(&asked), Arc::clone(&told));
+    let server = raw_upstream(move |mut stream| {
+        let (count, connections) = (Arc::clone(&count), Arc::clone(&connections));
+        async move {
+            connections.fetch_add(1, Relaxed);
+            greet(&mut stream).await;
+            let none = settings(&[(MAX_CONCURRENT_STREAMS, 0)]);
+            let words = [none, head(1, END_STREAM)].concat();
+            stream.write_all(&words).await.unwrap();
+            // The second request waits.
+            while count.load(Relaxed) == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let words = [
+                settings(&[(MAX_CONCURRENT_STREAMS, 9)]),
+                head(3, END_STREAM),
+            ];
+            stream.write_all(&words[0]).await.unwrap();
+            let mut came = Vec::new();
+            while !came
+                .windows(9)
+                .any(|head| head[3] == HEADERS && head[8] == 3)
+            {
+                stream.read_buf(&mut came).await.unwrap();
+            }
+            stream.write_all(&words[1]).await.unwrap();
+            std::future::pending().await
+        }
+    })
+    .await;
+    let proxy = front(server, Over::Http2).await;
+    let mut http2 = Http2::hello(&proxy, "takes none").await;
+    http2.send(&ask(1, END_STREAM, "GET", &[])).await;
+    assert_eq!(http2.served(1).await.status, 200);
+    http2.send(&ask(3, END_STREAM, "GET", &[])).await;
+    http2.goes_on().await;
+    asked.fetch_add(1, Relaxed);
+    assert_eq!(http2.served(3).await.status, 200);
+    assert_eq!(told.load(Relaxed), 1);
+}
+
 /// What is said before the answer goes on to clients of both kinds, and its connection's own fields don't.
 #[tokio::test]
 async fn interim_responses_are_passed_on() {
@@ -172,7 +217,7 @@ async fn interim_responses_are_passed_on() {
 /// A call whose client only listens is as lively as one that speaks.
 #[tokio::test]
 async fn who_listens_need_not_speak() {
-    let server = super::support::raw_upstream(|mut stream| async move {
+    let server = raw_upstream(|mut stream| async move {
         greet(&mut stream).await;
         stream.write_all(&head(1, 0)).await.unwrap();
         for _ in 0..10 {

@@ -93,8 +93,13 @@ impl Http2 {
     }
 
     /// Whether the upstream takes no more streams just now.
-    pub(super) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.open() >= self.0.sender.current_max_send_streams()
+    }
+
+    /// Whether another connection has more to offer: an upstream that takes none at all does so on all of them.
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_full() && self.open() > 0
     }
 
     /// Waits for a stream.
