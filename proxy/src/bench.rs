@@ -3,7 +3,7 @@
 
 use crate::h1::body::Body;
 use crate::h1::field::Known;
-use crate::h1::head::{self, Framing, ResponseRoom, Room};
+use crate::h1::head::{self, Framing, Room};
 use crate::h1::write;
 
 /// Parses a request's head and writes it anew, without what ends here; bytes that it took. `None` when it is
@@ -27,8 +27,8 @@ pub fn rewrite_request(input: &[u8], out: &mut Vec<u8>) -> Option<usize> {
 
 /// Parses a response's head; its status and the bytes it took.
 pub fn read_response(input: &[u8]) -> Option<(u16, usize)> {
-    let mut room = ResponseRoom::new();
-    let head = head::response(input, &mut room, false).ok()??;
+    let (mut room, mut large) = (Room::new(), None);
+    let head = head::response(input, (&mut room, &mut large), false).ok()??;
     Some((head.status, head.len))
 }
 

@@ -36,21 +36,8 @@ impl<const MOST: usize> Room<'_, MOST> {
     }
 }
 
-/// Room for the fields of a response's head. Few need more than a request may have.
-pub(crate) struct ResponseRoom<'b> {
-    usual: Room<'b>,
-    large: Option<Box<Room<'b, MAX_RESPONSE_FIELDS>>>,
-}
-
-impl ResponseRoom<'_> {
-    /// Nothing in it yet.
-    pub(crate) const fn new() -> Self {
-        Self {
-            usual: Room::new(),
-            large: None,
-        }
-    }
-}
+/// Room for the fields of those responses that have more of them than a request may have: few.
+pub(crate) type LargeRoom<'b> = Option<Box<Room<'b, MAX_RESPONSE_FIELDS>>>;
 
 /// The fields of one head, in order, each with what it is to a proxy.
 #[derive(Clone, Copy, Debug)]
@@ -230,10 +217,9 @@ pub(crate) fn asks_for_head(input: &[u8]) -> bool {
 /// When it is malformed or ambiguous.
 pub(crate) fn response<'b>(
     input: &'b [u8],
-    room: &'b mut ResponseRoom<'b>,
+    (usual, large): (&'b mut Room<'b>, &'b mut LargeRoom<'b>),
     to_head: bool,
 ) -> Result<Option<ResponseHead<'b>>, HeadError> {
-    let ResponseRoom { usual, large } = room;
     match response_in(input, (&mut usual.fields, &mut usual.kinds), to_head) {
         Err(HeadError::TooManyFields) => {
             let large = large.insert(Box::new(Room::new()));

@@ -24,7 +24,7 @@ use crate::buffer::{Buffer, Buffers, poll_write_all};
 use crate::error::{BoxError, Failure};
 use crate::exchange::{Interim, Upload};
 use crate::h1::body::{self, Body};
-use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseRoom};
+use crate::h1::head::{self, Framing, LARGEST_HEAD, Room};
 
 /// What is read of a request's body before what was read is written.
 const ENOUGH: usize = 32 * 1024;
@@ -262,8 +262,8 @@ impl Shared {
             if !may_end {
                 return Ok(None);
             }
-            let mut room = ResponseRoom::new();
-            let head = match head::response(input, &mut room, self.is_head) {
+            let (mut room, mut large) = (Room::new(), None);
+            let head = match head::response(input, (&mut room, &mut large), self.is_head) {
                 Ok(Some(head)) => head,
                 Ok(None) => return Ok(None),
                 Err(error) => return Err(Silence::broken(&error.to_string())),

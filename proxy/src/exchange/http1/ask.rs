@@ -22,7 +22,7 @@ use crate::error::Failure;
 use crate::exchange::Exchange;
 use crate::exchange::retry::{self, Why};
 use crate::h1::body::Body;
-use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseHead, ResponseRoom};
+use crate::h1::head::{self, Framing, LARGEST_HEAD, ResponseHead, Room};
 use crate::observe::relay::Meaning;
 use crate::observe::{Ticket, grpc, outcome};
 use crate::upstream::{Line, Shunned};
@@ -377,8 +377,8 @@ impl Attempt<'_> {
         if !may_end {
             return Ok(Read::Partial);
         }
-        let mut room = ResponseRoom::new();
-        let head = match head::response(input, &mut room, self.traits.is_head) {
+        let (mut room, mut large) = (Room::new(), None);
+        let head = match head::response(input, (&mut room, &mut large), self.traits.is_head) {
             Ok(None) => return Ok(Read::Partial),
             Ok(Some(head)) => head,
             Err(error) => return Err(bad(&error.to_string())),
