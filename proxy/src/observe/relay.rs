@@ -141,7 +141,7 @@ impl Body for Relay {
         match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(Ok(this.see(frame)))),
             Poll::Ready(Some(Err(error))) => this.break_off(error, grpc::UNAVAILABLE),
-            // hyper takes any reset without an error for the end, though it is one only behind a whole answer.
+            // An end that is none: the stream was given up in the middle of its answer.
             Poll::Ready(None) if !body.is_end_stream() => {
                 this.break_off("the upstream reset its stream".into(), grpc::UNAVAILABLE)
             }
