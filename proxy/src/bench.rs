@@ -27,7 +27,8 @@ pub fn rewrite_request(input: &[u8], out: &mut Vec<u8>) -> Option<usize> {
 
 /// Parses a response's head; its status and the bytes it took.
 pub fn read_response(input: &[u8]) -> Option<(u16, usize)> {
-    let (mut room, mut large) = (Room::new(), None);
+    let mut room = Room::new();
+    let mut large = None;
     let head = head::response(input, (&mut room, &mut large), false).ok()??;
     Some((head.status, head.len))
 }

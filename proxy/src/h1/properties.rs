@@ -202,7 +202,8 @@ proptest! {
     fn anything_at_all_is_read_without_a_panic(input in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut room = Room::new();
         let _ = head::request(&input, &mut room);
-        let (mut room, mut large) = (Room::new(), None);
+        let mut room = Room::new();
+        let mut large = None;
         let _ = head::response(&input, (&mut room, &mut large), false);
         let _ = Body::unlimited(Framing::Chunked).relay(&input);
     }

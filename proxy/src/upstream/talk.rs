@@ -262,7 +262,8 @@ impl Shared {
             if !may_end {
                 return Ok(None);
             }
-            let (mut room, mut large) = (Room::new(), None);
+            let mut room = Room::new();
+            let mut large = None;
             let head = match head::response(input, (&mut room, &mut large), self.is_head) {
                 Ok(Some(head)) => head,
                 Ok(None) => return Ok(None),

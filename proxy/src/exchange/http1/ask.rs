@@ -377,7 +377,8 @@ impl Attempt<'_> {
         if !may_end {
             return Ok(Read::Partial);
         }
-        let (mut room, mut large) = (Room::new(), None);
+        let mut room = Room::new();
+        let mut large = None;
         let head = match head::response(input, (&mut room, &mut large), self.traits.is_head) {
             Ok(None) => return Ok(Read::Partial),
             Ok(Some(head)) => head,

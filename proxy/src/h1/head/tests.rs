@@ -227,7 +227,8 @@ fn response_framing_follows_rfc_9112() {
         ("HTTP/1.1 099 No\r\n\r\n", false, Err(400)),
     ];
     for (input, to_head, expected) in cases {
-        let (mut room, mut large) = (Room::new(), None);
+        let mut room = Room::new();
+        let mut large = None;
         let framing = response(input.as_bytes(), (&mut room, &mut large), to_head)
             .map(|head| head.map(|head| head.framing))
             .map_err(status);
