@@ -9,8 +9,13 @@ use crate::support::client::Client;
 use crate::support::process::Serin;
 use crate::support::{SOON, eventually};
 
+/// Each takes three quarters of a minute, most of it waiting: they go side by side.
 #[tokio::test]
-async fn the_demo_promotes_a_good_release_and_takes_back_a_bad_one() {
+async fn the_demo_promotes_a_good_release_takes_back_a_bad_one_and_can_be_kept() {
+    tokio::join!(ends_by_itself(), can_be_kept());
+}
+
+async fn ends_by_itself() {
     let mut demo = Serin::spawn(&["demo"]);
     let exit = demo.ended(Duration::from_secs(180)).await;
     let log = demo.log();
@@ -33,8 +38,7 @@ async fn the_demo_promotes_a_good_release_and_takes_back_a_bad_one() {
     assert!(log.contains("Healthy at 100%"), "{log}");
 }
 
-#[tokio::test]
-async fn the_demo_can_be_kept() {
+async fn can_be_kept() {
     let mut demo = Serin::spawn(&["demo", "--keep"]);
     let limit = Duration::from_secs(180);
     let admin = eventually("the demo is over", limit, async || {

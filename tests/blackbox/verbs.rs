@@ -311,7 +311,7 @@ async fn a_script_can_wait_for_the_end() {
     let mut digits = scene.digits.plan(plan);
     digits.interval = "100ms, warmup: 0s";
     site.configure(&digits);
-    let load = crate::support::load::Load::start(site.http, 2);
+    let load = crate::support::load::Load::start(site.http, 8);
     site.verb_exits(0, &["status", "digits", "--timeout", "90s"])
         .await;
     load.stop().await.expect_clean();

@@ -4,29 +4,19 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use serin_config::model::{Concurrency, Handling};
 use serin_stats::snapshot::{Arm, Outcome};
-use tokio::sync::{mpsc, oneshot};
 
 use super::endpoints::{among, metrics, start};
 use super::support::{
-    Proxy, config, full, get, refusing, rollout, route, text, until, upstream, within,
+    Proxy, config, full, get, holding, refusing, rollout, route, text, until, upstream, within,
 };
 
 #[tokio::test]
 async fn beyond_its_limit_a_backend_has_a_queue_and_beyond_that_nothing() {
-    let (hand, mut held) = mpsc::unbounded_channel();
-    let server = upstream(move |_: Request<Incoming>| {
-        let (release, released) = oneshot::channel::<()>();
-        hand.send(release).unwrap();
-        async move {
-            let _ = released.await;
-            Response::new(full("done"))
-        }
-    });
-    let mut limited = rollout(server.await, refusing().await);
+    let (server, mut held) = holding("done").await;
+    let mut limited = rollout(server, refusing().await);
     limited.baseline.handling.concurrency = Some(Concurrency {
         max_in_flight: 1,
         queue: 1,
@@ -65,16 +55,8 @@ async fn beyond_its_limit_a_backend_has_a_queue_and_beyond_that_nothing() {
 /// An edit of the limit concerns those who are in and who wait, too.
 #[tokio::test]
 async fn a_reload_moves_the_limit_under_those_who_are_in() {
-    let (hand, mut held) = mpsc::unbounded_channel();
-    let server = upstream(move |_: Request<Incoming>| {
-        let (release, released) = oneshot::channel::<()>();
-        hand.send(release).unwrap();
-        async move {
-            let _ = released.await;
-            Response::new(full("done"))
-        }
-    });
-    let mut limited = route(server.await);
+    let (server, mut held) = holding("done").await;
+    let mut limited = route(server);
     let concurrency = |max_in_flight, queue| {
         Some(Concurrency {
             max_in_flight,

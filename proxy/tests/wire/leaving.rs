@@ -10,12 +10,12 @@ use serin_config::model::{Concurrency, Protocol};
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::support::{
-    Proxy, config, full, get, raw_upstream, read_head, refusing, rollout, says, text, until,
-    upstream, within,
+    Proxy, config, full, get, holding, raw_upstream, read_head, refusing, rollout, says, text,
+    until, upstream, within,
 };
 
 /// A request, and what stands behind it that cannot be read on.
@@ -124,16 +124,8 @@ async fn a_stalled_upload_over_http2_is_given_up_too() {
 
 #[tokio::test]
 async fn who_leaves_the_queue_is_not_asked_for() {
-    let (hand, mut held) = mpsc::unbounded_channel();
-    let server = upstream(move |_: Request<Incoming>| {
-        let (release, released) = oneshot::channel::<()>();
-        hand.send(release).unwrap();
-        async move {
-            let _ = released.await;
-            Response::new(full("done"))
-        }
-    });
-    let mut limited = rollout(server.await, refusing().await);
+    let (server, mut held) = holding("done").await;
+    let mut limited = rollout(server, refusing().await);
     limited.baseline.handling.concurrency = Some(Concurrency {
         max_in_flight: 1,
         queue: 1,

@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::support::{
-    DEADLINE, Proxy, config, full, get, get2, post, raw_upstream, read_head, refusing, rollout,
-    route, says, text, until, upstream, within,
+    DEADLINE, Proxy, config, full, get, get2, holding, post, raw_upstream, read_head, refusing,
+    rollout, route, says, text, until, upstream, within,
 };
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx";
@@ -179,17 +179,9 @@ async fn one_http2_connection_carries_all_and_is_opened_again() {
 
 #[tokio::test]
 async fn the_less_loaded_endpoint_is_asked() {
-    let (hand, mut held) = mpsc::unbounded_channel();
-    let slow = upstream(move |_: Request<Incoming>| {
-        let (release, released) = oneshot::channel::<()>();
-        hand.send(release).unwrap();
-        async move {
-            let _ = released.await;
-            Response::new(full("slow"))
-        }
-    });
+    let (slow, mut held) = holding("slow").await;
     let mut two = route(says("fast").await);
-    let slow = super::support::backend(slow.await, "1").endpoints;
+    let slow = super::support::backend(slow, "1").endpoints;
     two.baseline.endpoints.extend(slow);
     let mut one_worker = config(vec![two]);
     one_worker.workers = std::num::NonZeroUsize::new(1);
@@ -262,16 +254,8 @@ async fn rules_change_under_load_without_a_failure() {
 
 #[tokio::test]
 async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
-    let (hand, mut held) = mpsc::unbounded_channel();
-    let server = upstream(move |_: Request<Incoming>| {
-        let (release, released) = oneshot::channel::<()>();
-        hand.send(release).unwrap();
-        async move {
-            let _ = released.await;
-            Response::new(full("done"))
-        }
-    });
-    let proxy = Proxy::start(config(vec![rollout(server.await, refusing().await)]), 0.0);
+    let (server, mut held) = holding("done").await;
+    let proxy = Proxy::start(config(vec![rollout(server, refusing().await)]), 0.0);
     let idle = proxy.http1().await;
     let (mut http1, mut http2) = (proxy.http1().await, proxy.http2().await);
     let first = tokio::spawn(http1.send_request(post("/", full("abc"))));

@@ -29,7 +29,7 @@ use serin_stats::snapshot::{Arm, ArmCounts, Outcome, Snapshot};
 use serin_stats::split::Split;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Nothing in these tests may take longer.
@@ -117,6 +117,22 @@ where
         }
     });
     (address.await, told)
+}
+
+/// An upstream that answers a request when it is let go, with this; each is handed over as it comes.
+pub(crate) async fn holding(
+    answer: &'static str,
+) -> (SocketAddr, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+    let (hand, held) = mpsc::unbounded_channel();
+    let address = upstream(move |_: Request<Incoming>| {
+        let (release, released) = oneshot::channel();
+        hand.send(release).unwrap();
+        async move {
+            let _ = released.await;
+            Response::new(full(answer))
+        }
+    });
+    (address.await, held)
 }
 
 /// An upstream that answers every request with a text.
