@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use hyper::Method;
 use rcgen::{CertificateParams, KeyPair};
 
+use crate::support::client::Client;
 use crate::support::model::{Behaviour, ModelServer};
 use crate::support::site::{Digits, Site};
 use crate::support::{SOON, eventually};
@@ -67,4 +69,41 @@ async fn the_command_line_speaks_https_and_a_new_certificate_needs_no_restart() 
     })
     .await;
     assert!(!ask(&first).await, "the old one is gone");
+}
+
+/// Without a check of its health an endpoint's certificate is looked at by requests alone: the log says why none of them
+/// is answered, and doesn't say it for each.
+#[tokio::test]
+async fn why_an_endpoint_is_not_trusted_is_logged_once() {
+    let site = Site::new();
+    rotate(&site);
+    // The admin port itself is such an endpoint.
+    site.write(format!(
+        "listen: {}\nadmin: {{address: {admin}, tls: {{cert: cert.pem, key: key.pem}}}}\nstate: {}\nroutes:\n  - name: \
+         plain\n    backends: {{baseline: {{endpoints: [\"https://{admin}\"]}}}}\n",
+        site.http,
+        site.path("state").display(),
+        admin = site.admin,
+    ));
+    let mut serin = site.launch();
+    let mut client = Client::http1(site.http);
+    let mut ask = async || client.ask(Method::GET, "/livez", &[], "").await;
+    eventually("it is not answered", SOON, async || {
+        assert!(serin.is_running(), "it ended: {}", serin.log());
+        (ask().await.ok()?.status == 502).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        assert_eq!(ask().await.unwrap().status, 502);
+    }
+    let log = serin.log();
+    let told: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("an endpoint gives no answer"))
+        .collect();
+    assert_eq!(told.len(), 1, "{log}");
+    assert!(
+        told[0].contains("certificate") && told[0].contains(&site.admin.to_string()),
+        "{told:?}"
+    );
 }

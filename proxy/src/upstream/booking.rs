@@ -125,7 +125,7 @@ impl Booking {
     }
 
     /// There was no connection, or no response, and the member is to blame.
-    pub(crate) fn failed(&self) {
+    fn failed(&self) {
         if let Some(since) = self.begin_note() {
             self.saw(since.elapsed(), true);
             self.upstream.blame();
@@ -168,11 +168,12 @@ impl Booking {
         Ok(Lease::Http1(Talk::new(line, buffers)))
     }
 
-    /// Notes a failure to connect.
+    /// Notes that there was no connection, or no response.
     pub(crate) fn note(&self, failure: &Failure) {
         // That all its connections are in use is no failure of the member.
         let is_full = matches!(failure, Failure::Overloaded);
         if failure.blame() == Blame::Upstream && !is_full {
+            self.upstream.complain(failure);
             self.failed();
         }
     }

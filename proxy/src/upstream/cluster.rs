@@ -14,6 +14,7 @@ use serin_config::model::{Backend, Balance, Endpoint};
 use super::admission::Admission;
 use super::balance;
 use super::member::{Member, Siblings, State};
+use crate::error::Failure;
 use crate::identity::Identity;
 
 /// A backend's endpoints.
@@ -157,6 +158,18 @@ impl Cluster {
                 route = %self.route, arm = self.arm, endpoint = %member.endpoint,
                 address = ?member.address, failures, lasts_ms = past.until_ms - now_ms,
                 "an endpoint that fails is left alone"
+            );
+        }
+    }
+
+    /// A member gave no answer: says so in the log now and then, and why. Ejections and checks say only that it is so, and
+    /// what a handshake stumbled over can be seen nowhere else.
+    pub(super) fn complain(&self, member: &Member, failure: &Failure, now_ms: u64) {
+        if let Some(times) = member.is_to_be_told(now_ms) {
+            tracing::warn!(
+                route = %self.route, arm = self.arm, endpoint = %member.endpoint,
+                address = ?member.address, times, %failure,
+                "an endpoint gives no answer"
             );
         }
     }

@@ -47,6 +47,9 @@ pub(crate) struct Member {
     until_ms: AtomicU64,
     /// It said that it has enough to do: until when that is taken for true.
     busy_until_ms: AtomicU64,
+    /// When its failures were last told of in the log, or 0; and how many were not since.
+    told_ms: AtomicU64,
+    untold: AtomicU32,
     /// It did when it was last offered both.
     chose_http1: AtomicBool,
     /// What checks say; well until they say otherwise.
@@ -111,6 +114,8 @@ impl Member {
             times: AtomicU32::new(0),
             until_ms: AtomicU64::new(0),
             busy_until_ms: AtomicU64::new(0),
+            told_ms: AtomicU64::new(0),
+            untold: AtomicU32::new(0),
             chose_http1: AtomicBool::new(false),
             is_unwell: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
@@ -186,6 +191,22 @@ impl Member {
     /// It failed: how often in a row by now.
     pub(super) fn blame(&self) -> u32 {
         self.failures.fetch_add(1, Relaxed).saturating_add(1)
+    }
+
+    /// It gave no answer. How many times since that was last told of, this one among them, if it is to be told of now:
+    /// the first time, and then no more than six times a minute, however many clients it fails.
+    pub(super) fn is_to_be_told(&self, now_ms: u64) -> Option<u32> {
+        /// In milliseconds.
+        const PAUSE: u64 = 10_000;
+        self.untold.fetch_add(1, Relaxed);
+        let told = self.told_ms.load(Relaxed);
+        let is_soon = told != 0 && now_ms < told + PAUSE;
+        let now_ms = now_ms.max(1);
+        let is_ours = !is_soon
+            && (self.told_ms)
+                .compare_exchange(told, now_ms, Relaxed, Relaxed)
+                .is_ok();
+        is_ours.then(|| self.untold.swap(0, Relaxed))
     }
 
     pub(super) fn past(&self) -> Past {

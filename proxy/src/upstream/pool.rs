@@ -106,6 +106,14 @@ impl Upstream {
         self.reach.blame();
     }
 
+    /// The member gave a client no answer.
+    pub(super) fn complain(&self, failure: &Failure) {
+        let Reach {
+            cluster, member, ..
+        } = &self.reach;
+        cluster.complain(member, failure, self.now_ms());
+    }
+
     /// How many idle connections are kept, and how long.
     pub(super) fn limits(&self) -> &Pool {
         &self.reach.cluster.backend.handling.pool

@@ -216,6 +216,31 @@ async fn a_head_that_does_not_end_is_given_up() {
     assert_eq!(proxy.plane.in_flight(), 0);
 }
 
+/// A line end behind a request is no beginning of the next: who then sends nothing is idle, and not late.
+#[tokio::test]
+async fn a_stray_line_end_begins_no_request() {
+    let mut strict = config(vec![route(says("x").await)]);
+    strict.limits.header_timeout = SHORT;
+    strict.limits.idle_timeout = 4 * SHORT;
+    let proxy = Proxy::start(strict, 0.0);
+    let words = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\na";
+    for (behind, later) in [("\r\n", ""), ("", "\r\n")] {
+        let mut stream = proxy.connect().await;
+        stream
+            .write_all(format!("{words}{behind}").as_bytes())
+            .await
+            .unwrap();
+        let head = within("head", read_head(&mut stream)).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        stream.write_all(later.as_bytes()).await.unwrap();
+        let mut rest = String::new();
+        within("the end", stream.read_to_string(&mut rest))
+            .await
+            .unwrap();
+        assert_eq!(rest, "x", "{behind:?} {later:?}");
+    }
+}
+
 #[tokio::test]
 async fn idle_connections_are_closed() {
     let mut strict = config(vec![route(says("x").await)]);
