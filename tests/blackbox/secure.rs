@@ -88,9 +88,9 @@ async fn why_an_endpoint_is_not_trusted_is_logged_once() {
     let mut serin = site.launch();
     let mut client = Client::http1(site.http);
     let mut ask = async || client.ask(Method::GET, "/livez", &[], "").await;
-    eventually("it is not answered", SOON, async || {
+    eventually("the endpoint is there", SOON, async || {
         assert!(serin.is_running(), "it ended: {}", serin.log());
-        (ask().await.ok()?.status == 502).then_some(())
+        std::net::TcpStream::connect(site.admin).ok()
     })
     .await;
     for _ in 0..20 {

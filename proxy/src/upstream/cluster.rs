@@ -156,7 +156,7 @@ impl Cluster {
             self.ejections.fetch_add(1, Relaxed);
             tracing::warn!(
                 route = %self.route, arm = self.arm, endpoint = %member.endpoint,
-                address = ?member.address, failures, lasts_ms = past.until_ms - now_ms,
+                address = member.address.map(tracing::field::display), failures, lasts_ms = past.until_ms - now_ms,
                 "an endpoint that fails is left alone"
             );
         }
@@ -168,7 +168,7 @@ impl Cluster {
         if let Some(times) = member.is_to_be_told(now_ms) {
             tracing::warn!(
                 route = %self.route, arm = self.arm, endpoint = %member.endpoint,
-                address = ?member.address, times, %failure,
+                address = member.address.map(tracing::field::display), times, %failure,
                 "an endpoint gives no answer"
             );
         }
