@@ -2,8 +2,8 @@
 //!
 //! A connection that served others before may be closed by the endpoint just now. A request that met such a
 //! connection is sent once more on a fresh one, if that is safe: nothing of it was sent, or nothing was
-//! answered and sending it twice does no harm (idempotent, without a body). What else is asked again is
-//! [`retry`]'s to say.
+//! answered, sending it twice does no harm (it is idempotent), and what was sent of it is here still. What else is
+//! asked again is [`retry`]'s to say.
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -184,6 +184,7 @@ impl Exchange<'_> {
         let policy = (question.entry.index, &question.entry.route.retries);
         let budgets = &self.desk.budgets;
         let (mut booking, mut request) = (booking, request);
+        let harmless = |spare: &Spare| spare.is_idempotent;
         let (mut made, mut fresh) = (0, false);
         loop {
             let asked = booking.whom();
@@ -213,24 +214,21 @@ impl Exchange<'_> {
             let sent = sent.inspect_err(|failure| lease.note(failure))?;
             let (why, again, outcome) = match sent {
                 Ok(response) => {
-                    question.upload.let_go();
                     let why = Why::Status(response.status().as_u16());
-                    let again = spare.and_then(Spare::if_harmless);
-                    (why, again, Ok((response, lease)))
+                    (why, spare.filter(harmless), Ok((response, lease)))
                 }
                 Err(Unanswered { fate, error }) => {
                     let is_last = matches!(fate, Fate::Silent | Fate::TooLate);
-                    let (why, mut again) = match fate {
-                        Fate::Refused | Fate::TooLate => {
-                            let again = spare.and_then(|spare| spare.again(&question.upload));
-                            (Why::Unprocessed, again)
-                        }
-                        Fate::Silent => (Why::Reset, spare.and_then(Spare::if_harmless)),
+                    let (why, again) = match fate {
+                        Fate::Refused | Fate::TooLate => (Why::Unprocessed, spare),
+                        Fate::Silent => (Why::Reset, spare.filter(harmless)),
                         Fate::Garbled => (Why::Reset, None),
                     };
-                    if let Some(again) = again.take_if(|_| is_last && lease.is_reused()) {
+                    let failure = question.failure(error);
+                    if is_last && lease.is_reused() && again.as_ref().is_some_and(Spare::is_there) {
                         // It was closed while it lay idle: that is no failed attempt.
-                        request = again;
+                        let next = again.and_then(Spare::again);
+                        request = next.ok_or(failure)?;
                         fresh = true;
                         drop(lease);
                         booking = self
@@ -238,24 +236,26 @@ impl Exchange<'_> {
                             .await?;
                         continue;
                     }
-                    let failure = question.failure(error);
                     lease.note(&failure);
                     (why, again, Err(failure.into()))
                 }
             };
-            match (why, again) {
-                (why, Some(again)) if budgets.allow(policy, why, made, true) => {
-                    made += 1;
-                    request = again;
-                    drop(outcome);
-                    let failed = asked.shun();
-                    booking = self
-                        .book(question.entry, question.arm, question.key)
-                        .await?;
-                    drop(failed);
-                }
-                _ => return outcome,
-            }
+            let again = again
+                .filter(Spare::is_there)
+                .filter(|_| budgets.allow(policy, why, made, true))
+                .and_then(Spare::again);
+            let Some(again) = again else {
+                question.upload.let_go();
+                return outcome;
+            };
+            made += 1;
+            request = again;
+            drop(outcome);
+            let failed = asked.shun();
+            booking = self
+                .book(question.entry, question.arm, question.key)
+                .await?;
+            drop(failed);
         }
     }
 
@@ -303,11 +303,13 @@ impl Exchange<'_> {
     }
 }
 
-/// A request without its body, for another sending.
+/// A request for another sending.
 struct Spare {
     head: Request<()>,
-    /// To send it twice does no harm, whatever became of it: the method is idempotent, and there is no body.
-    is_harmless: bool,
+    /// Its body, if it has one: what was sent of it is kept.
+    body: Option<Rc<UploadState>>,
+    /// To send it twice does no harm, whatever became of it.
+    is_idempotent: bool,
 }
 
 /// What the rest of an answered exchange needs.
@@ -376,7 +378,7 @@ impl Question<'_> {
 
 impl Spare {
     /// A copy of a request that may have to be sent twice.
-    fn of(request: &Request<Upload>, lease: &Lease, upload: &UploadState) -> Option<Self> {
+    fn of(request: &Request<Upload>, lease: &Lease, upload: &Rc<UploadState>) -> Option<Self> {
         const IDEMPOTENT: [Method; 5] = [
             Method::GET,
             Method::HEAD,
@@ -384,30 +386,37 @@ impl Spare {
             Method::PUT,
             Method::DELETE,
         ];
-        let is_harmless =
-            IDEMPOTENT.contains(request.method()) && http_body::Body::is_end_stream(request.body());
-        if lease.can_refuse() {
-            upload.keep();
-        } else if !is_harmless {
+        let is_idempotent = IDEMPOTENT.contains(request.method());
+        if !is_idempotent && !lease.can_refuse() {
             return None;
+        }
+        let has_body = !http_body::Body::is_end_stream(request.body());
+        if has_body {
+            upload.keep();
         }
         let mut head = Request::new(());
         *head.method_mut() = request.method().clone();
         *head.uri_mut() = request.uri().clone();
         *head.version_mut() = request.version();
         *head.headers_mut() = request.headers().clone();
-        Some(Self { head, is_harmless })
+        Some(Self {
+            head,
+            body: has_body.then(|| Rc::clone(upload)),
+            is_idempotent,
+        })
     }
 
-    /// The request once more, if doing it twice does no harm.
-    fn if_harmless(self) -> Option<Request<Upload>> {
-        self.is_harmless
-            .then(|| self.head.map(|()| Upload::empty()))
+    /// Whether all that was sent of it is here still.
+    fn is_there(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.is_kept())
     }
 
-    /// The request once more, of which nobody has done anything.
-    fn again(self, upload: &Rc<UploadState>) -> Option<Request<Upload>> {
-        let body = upload.again()?;
+    /// The request once more: whoever was sending its body gets nothing more of it.
+    fn again(self) -> Option<Request<Upload>> {
+        let body = match &self.body {
+            Some(body) => body.again()?,
+            None => Upload::empty(),
+        };
         Some(self.head.map(|()| body))
     }
 }

@@ -1,8 +1,8 @@
 //! When an upstream is asked again, and when baseline answers in place of the canary.
 //!
 //! Only before the first byte to the client, and never what a server may have acted on already: a POST of which a
-//! byte was sent is not sent again, unless the server said that it did nothing about it (HTTP/2 can say so). Each worker has a budget per route, so that a server in trouble is not asked
-//! twice as often just then.
+//! byte was sent is not sent again, unless the server said that it did nothing about it (HTTP/2 can say so). Each worker
+//! has a budget per route, so that a server in trouble is not asked twice as often just then.
 
 use std::cell::RefCell;
 
@@ -27,6 +27,10 @@ pub(crate) enum Why {
     /// The response's status.
     Status(u16),
 }
+
+/// So much of a body is kept for a second sending at most: what an upstream of HTTP/2 takes that does not say that it has
+/// taken it (RFC 9113, section 6.9.2), and the piece that waits behind it.
+pub(crate) const MOST_KEPT: usize = 128 * 1024;
 
 /// One worker's budgets, in thousandths of a retry, by route.
 #[derive(Default)]
@@ -79,7 +83,9 @@ impl Budgets {
             Why::Status(status) => retries.statuses.contains(&status) && harmless,
         };
         let is_free = matches!(why, Why::Connect { elsewhere: true });
-        listed && made < retries.attempts && (is_free || self.spend(index))
+        // No share at all leaves nothing for a route that is seldom used either.
+        let may_spend = || retries.budget > 0.0 && self.spend(index);
+        listed && made < retries.attempts && (is_free || may_spend())
     }
 }
 
@@ -133,6 +139,11 @@ mod tests {
         // Another route has its own.
         budgets.earn(0, &RETRIES);
         assert!(budgets.allow((0, &RETRIES), ALONE, 0, false));
+        let none = Retries {
+            budget: 0.0,
+            ..RETRIES
+        };
+        assert!(!budgets.allow((0, &none), ALONE, 0, false));
     }
 
     #[test]

@@ -207,6 +207,12 @@ impl UploadState {
         }
     }
 
+    /// Whether [all that was sent](Self::again) can be sent again.
+    pub(crate) fn is_kept(&self) -> bool {
+        let source = self.source.borrow();
+        self.failure.get().is_none() && source.as_ref().is_some_and(Source::keeps)
+    }
+
     /// The whole body once more, if what was sent of it was kept: whoever was sending it gets nothing more.
     pub(crate) fn again(self: &Rc<Self>) -> Option<Upload> {
         if self.failure.get().is_some() {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -10,7 +11,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serin_config::model::{Protocol, Retries, Route};
 use serin_stats::snapshot::{Arm, Outcome};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::{
     self, AnyBody, Proxy, backend, config, full, raw_upstream, read_head, refusing, rollout, route,
@@ -105,6 +106,72 @@ async fn one_endpoint_that_refuses_costs_no_client_anything() {
                 assert_eq!((status, said.as_str()), (200, "up"));
             }
         }
+    }
+}
+
+/// What an idempotent request bears is kept until it is answered, if it is not too much.
+#[tokio::test]
+async fn a_body_is_sent_again_too_where_that_does_no_harm() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        for (size, expected) in [(3, 200), (100_000, 200), (200_000, 503)] {
+            let (server, seen) = stumbling(1, 503).await;
+            let mut listed = route(server);
+            listed.baseline.protocol = protocol;
+            listed.retries = retries(1, &[503]);
+            let proxy = serving(listed);
+            let put = || Request::put("http://a/").body(full("x".repeat(size)));
+            let (mut http1, mut http2) = (proxy.http1().await, proxy.http2().await);
+            for is_http2 in [false, true] {
+                seen.store(0, Ordering::SeqCst);
+                let mut request = put().unwrap();
+                let asked = if is_http2 {
+                    within("an answer", http2.send_request(request)).await
+                } else {
+                    request.headers_mut().insert("host", "a".parse().unwrap());
+                    within("an answer", http1.send_request(request)).await
+                };
+                let answer = asked.unwrap();
+                assert_eq!(answer.status(), expected, "{protocol:?} {size} {is_http2}");
+                assert_eq!(text(answer).await.len(), size, "{protocol:?} {is_http2}");
+            }
+        }
+    }
+}
+
+/// The connection that lay idle is closed when the request is on it; its body comes later than its head.
+#[tokio::test]
+async fn a_body_meets_a_connection_that_closes() {
+    let server = raw_upstream(|mut stream| async move {
+        for is_first in [true, false] {
+            let mut body = [0; 3];
+            read_head(&mut stream).await;
+            if stream.read_exact(&mut body).await.is_err() || !is_first {
+                return;
+            }
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n";
+            let answer = [head, body.as_slice()].concat();
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    let mut plain = route(server.await);
+    plain.baseline.protocol = Protocol::Http1;
+    let proxy = serving(plain);
+    let mut client = proxy.connect().await;
+    let mut http2 = proxy.http2().await;
+    for _ in 0..3 {
+        let head = b"PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        client.write_all(b"abc").await.unwrap();
+        let head = within("an answer", read_head(&mut client)).await;
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        let mut body = [0; 3];
+        client.read_exact(&mut body).await.unwrap();
+        assert_eq!(&body, b"abc");
+        let put = Request::put("http://a/").body(full("def")).unwrap();
+        let answer = within("an answer", http2.send_request(put)).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(text(answer).await, "def");
     }
 }
 

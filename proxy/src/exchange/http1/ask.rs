@@ -50,6 +50,8 @@ pub(super) async fn ask(
     let has_fallback = retry::has_fallback(&ticket.entry().route, ticket.arm());
     if has_fallback {
         upward.hold(exchange.rules.limits.max_buffered_body);
+    } else if traits.is_idempotent {
+        upward.hold(retry::MOST_KEPT);
     }
     let mut waits = traits.expect_continue && upward.is_untouched();
     let ways = (&mut *upward, &mut *downward);

@@ -26,7 +26,7 @@ pub(in crate::exchange) struct Traits {
     pub(in crate::exchange) framing: Framing,
     /// The response has no body.
     pub(in crate::exchange) is_head: bool,
-    /// Sending it twice does no more than sending it once (RFC 9110, section 9.2.2), and it has no body.
+    /// Sending it twice does no more than sending it once (RFC 9110, section 9.2.2).
     pub(in crate::exchange) is_idempotent: bool,
     /// The client would use the connection again.
     pub(in crate::exchange) keep_alive: bool,
@@ -201,8 +201,7 @@ impl Traits {
             length: head.len,
             framing: head.framing,
             is_head: head.method == "HEAD",
-            is_idempotent: head.framing == Framing::Empty
-                && matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
+            is_idempotent: matches!(head.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE"),
             keep_alive: head.keep_alive,
             version_11: head.version_11,
             expect_continue: head.expect_continue,

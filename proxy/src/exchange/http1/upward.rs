@@ -220,8 +220,11 @@ impl Upward {
         if self.is_whole && self.out.len() + client.input.unused().len() <= self.holds {
             return self.append(client);
         }
-        self.is_whole = false;
         let relayed = self.relay(client)?;
+        if std::mem::take(&mut self.is_whole) && self.holds > 0 {
+            // What was held for another sending is of no use any more.
+            self.out = Vec::new();
+        }
         self.out.clear();
         self.sent = 0;
         if relayed.passed == relayed.taken {

@@ -12,12 +12,9 @@ use tokio::time::Instant;
 
 use super::UploadFailure;
 use crate::exchange::pipe::ClientBody;
+use crate::exchange::retry::MOST_KEPT;
 use crate::observe::Patience;
 use crate::shadow::Tee;
-
-/// So much of a body is kept for a second sending at most: what an upstream takes that does not say that it has taken
-/// it (RFC 9113, section 6.9.2), and the piece that waits behind it.
-const MOST: usize = 128 * 1024;
 
 /// Where a body comes from.
 pub(super) struct Source {
@@ -232,7 +229,7 @@ impl Kept {
         let piece = frame.data_ref().cloned().map(Piece::Data);
         let piece = piece.or_else(|| frame.trailers_ref().cloned().map(Piece::Trailers));
         match piece {
-            Some(piece) if *size <= MOST => pieces.push(piece),
+            Some(piece) if *size <= MOST_KEPT => pieces.push(piece),
             _ => *self = Self::Lost,
         }
     }
