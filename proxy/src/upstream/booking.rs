@@ -57,8 +57,9 @@ struct Watch {
     is_noted: Cell<bool>,
 }
 
-/// The status of a server that has enough to do.
 const TOO_MANY_REQUESTS: u16 = 429;
+/// What is said by who takes nothing at this moment, whatever the request: it, or who stands behind it.
+const SENDS_AWAY: [u16; 4] = [TOO_MANY_REQUESTS, 502, 503, 504];
 
 impl Booking {
     pub(super) fn of_the_only(upstream: Rc<Upstream>) -> Self {
@@ -106,18 +107,18 @@ impl Booking {
         &self.upstream
     }
 
-    /// The response's head came, with this status. 5xx is a failure of the member. 429 is none, but it is no answer
-    /// either: who sends requests away at once is not the fastest.
+    /// The response's head came, with this status. 5xx is a failure of the member; 429 is none, but no answer either. Who
+    /// says no is soon done with it: that makes nobody the fastest.
     pub(crate) fn answered(&self, status: u16) {
         let Some(since) = self.begin_note() else {
             return;
         };
-        let is_busy = status == TOO_MANY_REQUESTS;
-        self.saw(since.elapsed(), is_busy);
-        if is_busy {
+        let is_failure = status >= 500;
+        self.saw(since.elapsed(), is_failure || status == TOO_MANY_REQUESTS);
+        if SENDS_AWAY.contains(&status) {
             self.upstream.member().is_busy_at(self.upstream.now_ms());
         }
-        if status >= 500 {
+        if is_failure {
             self.upstream.blame();
         } else {
             self.upstream.member().forgive();

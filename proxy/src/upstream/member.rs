@@ -45,7 +45,7 @@ pub(crate) struct Member {
     failures: AtomicU32,
     times: AtomicU32,
     until_ms: AtomicU64,
-    /// It said that it has enough to do: until when that is taken for true.
+    /// It sent requests away: until when that is taken to go on.
     busy_until_ms: AtomicU64,
     /// When its failures were last told of in the log, or 0; and how many were not since.
     told_ms: AtomicU64,
@@ -148,15 +148,18 @@ impl Member {
 
     /// What it costs to ask it.
     pub(super) fn load(&self, now_ms: u64) -> f64 {
-        if self.is_shunned() || now_ms < self.busy_until_ms.load(Relaxed) {
-            return f64::MAX;
-        }
+        /// More than any that are not avoided; these are still compared with each other.
+        const AVOIDED: f64 = 1e12;
         let latency = PeakEwma::from_bits(self.latency.load(Relaxed));
-        latency.load(self.in_flight.load(Relaxed), now_ms)
+        let load = latency.load(self.in_flight.load(Relaxed), now_ms);
+        if self.is_shunned() || now_ms < self.busy_until_ms.load(Relaxed) {
+            AVOIDED + load
+        } else {
+            load
+        }
     }
 
-    /// It sent a request away, since it has enough to do: others are rather chosen for a moment. That is soon said, and
-    /// would look like haste otherwise.
+    /// It sent a request away: others are rather chosen for a moment.
     pub(super) fn is_busy_at(&self, now_ms: u64) {
         /// In milliseconds.
         const MOMENT: u64 = 1_000;

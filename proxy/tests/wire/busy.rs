@@ -108,33 +108,39 @@ async fn a_reload_moves_the_limit_under_those_who_are_in() {
 
 /// Who sends everybody away at once has nothing to do, and is not the one to ask for it.
 #[tokio::test]
-async fn an_endpoint_that_is_too_busy_does_not_attract_everybody() {
-    let busy = upstream(|_| async {
-        let mut response = Response::new(full("busy"));
-        *response.status_mut() = http::StatusCode::TOO_MANY_REQUESTS;
-        response
-    });
-    let slow = upstream(|_| async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        Response::new(full("slow"))
-    });
-    let proxy = start(among(&[busy.await, slow.await], Handling::DEFAULT));
-    let mut clients = Vec::new();
-    for _ in 0..4 {
-        let mut client = proxy.http1().await;
-        clients.push(tokio::spawn(async move {
-            let mut sent_away = 0;
-            for _ in 0..25 {
-                let answer = client.send_request(get("/")).await.unwrap();
-                sent_away += usize::from(answer.status() == 429);
-                text(answer).await;
-            }
-            sent_away
-        }));
+async fn an_endpoint_that_sends_everybody_away_attracts_nobody() {
+    let never = Handling {
+        ejection: None,
+        ..Handling::DEFAULT
+    };
+    for status in [429, 502, 503, 504] {
+        let busy = upstream(move |_| async move {
+            let mut response = Response::new(full("busy"));
+            *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+            response
+        });
+        let slow = upstream(|_| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Response::new(full("slow"))
+        });
+        let proxy = start(among(&[busy.await, slow.await], never.clone()));
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            let mut client = proxy.http1().await;
+            clients.push(tokio::spawn(async move {
+                let mut sent_away = 0;
+                for _ in 0..25 {
+                    let answer = client.send_request(get("/")).await.unwrap();
+                    sent_away += usize::from(answer.status() == status);
+                    text(answer).await;
+                }
+                sent_away
+            }));
+        }
+        let mut sent_away = 0;
+        for client in clients {
+            sent_away += within("all answers", client).await.unwrap();
+        }
+        assert!(sent_away <= 20, "{status}: {sent_away} of 100");
     }
-    let mut sent_away = 0;
-    for client in clients {
-        sent_away += within("all answers", client).await.unwrap();
-    }
-    assert!(sent_away <= 20, "{sent_away} of 100 were sent away");
 }
