@@ -16,10 +16,12 @@ use crate::telemetry::LateTracer;
 pub(crate) fn start(level: &str) {
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok();
     let wanted = wanted.filter(|wanted| !wanted.is_empty());
+    // rustls warns of what anybody may send it, in their words and as often as they like.
+    let by_default = || EnvFilter::new(format!("{level},rustls=error"));
     let (filter, mistake) = match wanted.as_deref().map(EnvFilter::try_new) {
         Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (EnvFilter::new(level), Some(error)),
-        None => (EnvFilter::new(level), None),
+        Some(Err(error)) => (by_default(), Some(error)),
+        None => (by_default(), None),
     };
     let filter = match format!("{SPANS}=off").parse() {
         Ok(silence) => filter.add_directive(silence),

@@ -16,8 +16,8 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
 
 use crate::load::Fingerprint;
 
@@ -224,9 +224,23 @@ pub(crate) fn certificates_in(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(certificates) if certificates.is_empty() => Err("which holds no certificate in PEM"),
+        Ok(certificates) if certificates.iter().any(is_malformed) => {
+            Err("which holds a malformed certificate")
+        }
         Ok(certificates) => Ok(certificates),
         Err(_) => Err("which is broken PEM"),
     }
+}
+
+/// Whether nobody can read it. rustls looks at the first of a chain only, and clients at all of them.
+fn is_malformed(certificate: &CertificateDer<'_>) -> bool {
+    let parsed = ParsedCertificate::try_from(certificate);
+    matches!(
+        parsed,
+        Err(rustls::Error::InvalidCertificate(
+            CertificateError::BadEncoding
+        ))
+    )
 }
 
 /// The roots that the system trusts, read once; a change of them needs a restart.

@@ -2,8 +2,9 @@
 //!
 //! **Folders, not files.** Kubernetes swaps a symlink beside the file and editors replace the file by a rename;
 //! a watch on the file itself goes blind after the first of either. So the folder of the path is watched, and
-//! the folder its target is in now; likewise for the tokens and certificates that the file names. Events are only a nudge: what counts is the content's [`Fingerprint`], over
-//! the file and the secrets it names, which is also compared every second, for file systems without events.
+//! the folder its target is in now; likewise for the tokens and certificates that the file names. Events are only a
+//! nudge: what counts is the content's [`Fingerprint`], over the file and the secrets it names, which is also compared
+//! every second, for file systems without events.
 //!
 //! **Half-written files.** A change is read once the content has stood still for a moment; a person who asks
 //! ([`Watcher::trigger`], on SIGHUP) is answered at once, also when nothing changed.
@@ -34,6 +35,9 @@ const QUIET: Duration = Duration::from_millis(100);
 const RESTLESS: u32 = 8;
 /// How often content is compared without any event.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How long the thread may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What became of a look at the file.
 #[derive(Clone, Debug)]
@@ -138,8 +142,15 @@ impl Drop for Watcher {
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != std::thread::current().id()
         {
-            // It has nothing to say any more, not even that it panicked.
-            let _ = thread.join();
+            // It may be reading a file that never ends: whoever stops does not wait for that.
+            let latest = Instant::now() + PATIENCE;
+            while !thread.is_finished() && Instant::now() < latest {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() {
+                // It has nothing to say any more, not even that it panicked.
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -92,6 +92,16 @@ fn bad_files_are_refused_where_they_are_named() {
     fs::write(folder.path().join("broken.pem"), broken).unwrap();
     let nonsense = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
     fs::write(folder.path().join("nonsense.pem"), nonsense).unwrap();
+    // Clients look at all of a chain.
+    let good = fs::read_to_string(folder.path().join("cert.pem")).unwrap();
+    fs::write(folder.path().join("chain.pem"), good + nonsense).unwrap();
+    let locked =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\naGVsbG8=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    fs::write(folder.path().join("locked.pem"), locked).unwrap();
+    // Nobody ever writes into it.
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
     // The column of the value that is to blame, and words of the message.
     for (tls, column, expected) in [
         (
@@ -112,7 +122,22 @@ fn bad_files_are_refused_where_they_are_named() {
         (
             "{cert: nonsense.pem, key: key.pem}",
             57 + 7,
-            "listen[1].tls.cert: found \"nonsense.pem\", a certificate that is malformed",
+            "listen[1].tls.cert: found \"nonsense.pem\", which holds a malformed certificate",
+        ),
+        (
+            "{cert: chain.pem, key: key.pem}",
+            57 + 7,
+            "listen[1].tls.cert: found \"chain.pem\", which holds a malformed certificate",
+        ),
+        (
+            "{cert: pipe, key: key.pem}",
+            57 + 7,
+            "listen[1].tls.cert: found \"pipe\", which cannot be read (not a regular file)",
+        ),
+        (
+            "{cert: cert.pem, key: locked.pem}",
+            57 + 22,
+            "listen[1].tls.key: found \"locked.pem\", which holds a private key that is encrypted",
         ),
         (
             "{cert: cert.pem, key: cert.pem}",

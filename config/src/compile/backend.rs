@@ -100,15 +100,7 @@ fn secured(fields: &Fields<'_>, endpoints: &[Endpoint]) -> Option<Option<ClientT
     if written.is_none() && !endpoints.iter().any(|endpoint| endpoint.is_https) {
         return Some(None);
     }
-    let tls = tls::client(written)?;
-    if tls.ca.is_none() && crate::tls::system_roots().is_empty() {
-        let found = "https endpoints, and no root certificates on this system";
-        fields.at.warn(
-            found,
-            "`tls: {ca: FILE}`, without which no certificate is believed",
-        );
-    }
-    Some(Some(tls))
+    tls::client(fields).map(Some)
 }
 
 /// Free keys, string values: an unquoted `1.10` would become 1.1 and another release.

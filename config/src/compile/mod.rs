@@ -84,7 +84,15 @@ fn routes(at: &At<'_>) -> Vec<Arc<Route>> {
     let mut names = BTreeSet::new();
     items
         .iter()
-        .filter_map(|item| route::route(item, &mut names))
+        .filter_map(|item| {
+            let before = item.report().errors.borrow().len();
+            let route = route::route(item, &mut names);
+            // A route that is left out is traffic that goes elsewhere.
+            if route.is_none() && item.report().errors.borrow().len() == before {
+                item.refuse("a route that cannot be used", "a route");
+            }
+            route
+        })
         .map(Arc::new)
         .collect()
 }

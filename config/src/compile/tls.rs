@@ -55,10 +55,12 @@ pub(crate) fn server(at: &At<'_>) -> Option<ServerTls> {
     })
 }
 
-/// A backend's `{ca, cert, key, server_name}`; without any, the system's roots.
-pub(crate) fn client(at: Option<&At<'_>>) -> Option<ClientTls> {
-    let Some(at) = at else {
-        let offers = tls::client(tls::system_roots(), None).ok()?;
+/// A backend's `tls: {ca, cert, key, server_name}`; without a `ca`, the system's roots.
+pub(crate) fn client(backend: &Fields<'_>) -> Option<ClientTls> {
+    let Some(at) = backend.get("tls") else {
+        let offers = tls::client(known_roots(&backend.at)?, None)
+            .map_err(|error| blame(backend, &error))
+            .ok()?;
         return Some(ClientTls {
             ca: None,
             cert: None,
@@ -88,7 +90,10 @@ pub(crate) fn client(at: Option<&At<'_>>) -> Option<ClientTls> {
     let identity = chain
         .zip(private)
         .map(|(chain, key)| Identity { chain, key });
-    let roots = roots.map_or_else(tls::system_roots, Arc::new);
+    let roots = match roots {
+        Some(roots) => Arc::new(roots),
+        None => known_roots(at)?,
+    };
     let offers = tls::client(roots, identity)
         .map_err(|error| blame(&fields, &error))
         .ok()?;
@@ -100,6 +105,19 @@ pub(crate) fn client(at: Option<&At<'_>>) -> Option<ClientTls> {
         content: read.content(),
         offers,
     })
+}
+
+/// The system's roots, if it has any: without one no certificate would be believed.
+fn known_roots(at: &At<'_>) -> Option<Arc<RootCertStore>> {
+    let roots = tls::system_roots();
+    if roots.is_empty() {
+        at.refuse(
+            "https endpoints, and no root certificates on this system",
+            "`tls: {ca: FILE}`, or the system's own (usually in a package `ca-certificates`)",
+        );
+        return None;
+    }
+    Some(roots)
 }
 
 fn server_name(at: &At<'_>) -> Option<ServerName<'static>> {
@@ -156,7 +174,13 @@ impl Read {
         match PrivateKeyDer::from_pem_slice(&content) {
             Ok(key) => Some((path, key)),
             Err(_) => {
-                let found = format!("{}, which holds no private key in PEM", at.described());
+                let is_encrypted = content.windows(9).any(|part| part == b"ENCRYPTED");
+                let what = if is_encrypted {
+                    "a private key that is encrypted"
+                } else {
+                    "no private key in PEM"
+                };
+                let found = format!("{}, which holds {what}", at.described());
                 at.refuse(&found, KEY);
                 None
             }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use tokio::io::AsyncWrite;
@@ -170,6 +170,15 @@ impl Client {
             Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
         })
         .await
+    }
+
+    /// Ends a connection on which nothing is under way: over TLS that is said (RFC 8446, section 6.1), if there is room
+    /// for it.
+    pub(super) fn part(mut self) {
+        if self.stream.is_tls() {
+            let mut nobody = Context::from_waker(Waker::noop());
+            let _ = Pin::new(&mut self.stream).poll_shutdown(&mut nobody);
+        }
     }
 
     /// Ends a connection on which the client may still be sending: it is told that nothing follows, and what it

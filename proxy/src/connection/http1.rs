@@ -18,14 +18,14 @@ pub(super) async fn serve(mut client: Client) {
             Next::Cut => return,
         }
         if !client.begins().await {
-            return;
+            return client.part();
         }
         // Some clients send a line end behind a body (RFC 9112, section 2.2). It is no request that began, and
         // whoever sends nothing else is not late with one.
         if client.input.unused() == b"\r\n" {
             client.input.clear();
             if !client.begins().await {
-                return;
+                return client.part();
             }
         }
     }

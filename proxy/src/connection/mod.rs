@@ -63,7 +63,7 @@ pub(crate) async fn serve(desk: Rc<Desk>, handover: Handover) {
     }
     let has_agreed = agreed.is_some();
     if !client.begins().await {
-        return;
+        return client.part();
     }
     match preface::read(&mut client, head).await {
         None => {}

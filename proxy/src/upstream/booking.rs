@@ -175,6 +175,8 @@ impl Booking {
         let is_full = matches!(failure, Failure::Overloaded);
         if failure.blame() == Blame::Upstream && !is_full {
             self.upstream.complain(failure);
+            // It may be another server by now, that chooses otherwise.
+            self.upstream.member().chose(None);
             self.failed();
         }
     }
