@@ -107,21 +107,23 @@ impl Booking {
         &self.upstream
     }
 
-    /// The response's head came, with this status. 5xx is a failure of the member; 429 is none, but no answer either. Who
-    /// says no is soon done with it: that makes nobody the fastest.
+    /// The response's head came, with this status. 5xx is a failure of the member.
     pub(crate) fn answered(&self, status: u16) {
         let Some(since) = self.begin_note() else {
             return;
         };
         let is_failure = status >= 500;
-        self.saw(since.elapsed(), is_failure || status == TOO_MANY_REQUESTS);
+        let took = since.elapsed();
+        self.upstream.answered_in(took, status < 400);
         if SENDS_AWAY.contains(&status) {
             self.upstream.member().is_busy_at(self.upstream.now_ms());
         }
         if is_failure {
             self.upstream.blame();
         } else {
-            self.upstream.member().forgive();
+            let (member, now_ms) = (self.upstream.member(), self.upstream.now_ms());
+            member.forgive();
+            member.redeem(now_ms.saturating_sub(took.as_millis() as u64), now_ms);
         }
     }
 

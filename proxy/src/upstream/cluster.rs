@@ -5,7 +5,7 @@
 //! addresses; a name stands for itself until it was looked up.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -13,7 +13,7 @@ use serin_config::model::{Backend, Balance, Endpoint};
 
 use super::admission::Admission;
 use super::balance;
-use super::member::{Member, Siblings, State};
+use super::member::{Member, Siblings, Standing, State};
 use crate::error::Failure;
 use crate::identity::Identity;
 
@@ -30,6 +30,8 @@ pub(crate) struct Cluster {
     pub(super) admission: Option<Admission>,
     /// How often members were left alone.
     ejections: AtomicU64,
+    /// How long good answers take, in milliseconds, as bits.
+    typical_ms: AtomicU32,
     members: Members,
     /// By endpoint. Also held while it is decided who is left alone.
     known: Mutex<Vec<Vec<Arc<Member>>>>,
@@ -68,6 +70,9 @@ impl Cluster {
             // Nobody would ask again.
             all.iter().for_each(|member| member.set_well(true));
         }
+        if backend.handling.ejection.is_none() {
+            all.iter().for_each(|member| member.pardon(0));
+        }
         let members = if backend.endpoints.iter().all(|each| !is_name(each)) {
             Members::Fixed(all)
         } else {
@@ -81,6 +86,7 @@ impl Cluster {
                 let former = former.and_then(|former| former.admission.as_ref());
                 Admission::new(limit, former)
             }),
+            typical_ms: AtomicU32::new(former.map_or(0, |former| former.typical_ms.load(Relaxed))),
             ejections: AtomicU64::new(former.map_or(0, |former| former.ejections.load(Relaxed))),
             members,
             known: Mutex::new(known),
@@ -109,8 +115,8 @@ impl Cluster {
         self.with_members(|members| members.iter().all(|member| member.speaks_http1()))
     }
 
-    /// Who of several is asked. When nobody is to be asked, everybody is: a backend that is all unwell fails by
-    /// itself, and visibly.
+    /// Who of several is asked: one of those who [stand](Standing) best. When nobody is to be asked, everybody is: a
+    /// backend that is all unwell fails by itself, and visibly.
     pub(super) fn pick<'m>(
         &self,
         members: &'m [Arc<Member>],
@@ -121,19 +127,33 @@ impl Cluster {
         match self.backend.handling.balance {
             Balance::LeastLoaded => less_loaded(members, now_ms, dice.draw()),
             Balance::RoutingKey => {
-                let all = || members.iter();
-                let available =
-                    || all().filter(|member| member.is_available(now_ms) && !member.is_shunned());
-                let chosen = balance::for_key(key, available().map(|each| each.candidate()));
-                match chosen {
-                    Some(at) => available().nth(at),
-                    None => {
-                        let at = balance::for_key(key, all().map(|each| each.candidate()))?;
-                        members.get(at)
-                    }
-                }
+                let best = best_standing(members, now_ms)?;
+                let eligible = || {
+                    let stands = |member: &&Arc<Member>| member.standing(now_ms) == best;
+                    members.iter().filter(stands)
+                };
+                let at = balance::for_key(key, eligible().map(|each| each.candidate()))?;
+                eligible().nth(at)
             }
         }
+    }
+
+    /// A good answer of one of the members took this long.
+    pub(super) fn succeeded_in(&self, latency_ms: f32) {
+        /// Of the newest. A lost update is one sample less.
+        const WEIGHT: f32 = 1.0 / 32.0;
+        let known = self.typical_ms();
+        let next = if known == 0.0 {
+            latency_ms
+        } else {
+            known + (latency_ms - known) * WEIGHT
+        };
+        self.typical_ms.store(next.to_bits(), Relaxed);
+    }
+
+    /// How long good answers take, or 0.
+    pub(super) fn typical_ms(&self) -> f32 {
+        f32::from_bits(self.typical_ms.load(Relaxed))
     }
 
     /// A member failed a client: leaves it alone for a while, if that is due.
@@ -147,12 +167,26 @@ impl Cluster {
         }
         // One at a time, so that no two are left alone where there is room for one.
         let _deciding = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = self.with_members(|members| {
-            let gone = members.iter().filter(|each| !each.past().is_over(now_ms));
-            (gone.count(), members.len())
+        let (gone, all, longest) = self.with_members(|members| {
+            // Who is unwell is gone already: the last who is there is not left alone.
+            let gone = members.iter().filter(|each| !each.is_available(now_ms));
+            let ejected = members.iter().filter_map(|each| {
+                let since = each.ejected_since(now_ms)?;
+                Some((since, each))
+            });
+            let longest = ejected.min_by_key(|(since, _)| *since);
+            let longest = longest.map(|(_, each)| Arc::clone(each));
+            (gone.count(), members.len(), longest)
         });
-        if let Some(past) = member.past().trip(rule, failures, counts, now_ms) {
-            member.eject(past);
+        let trip = |gone| member.past().trip(rule, failures, (gone, all), now_ms);
+        let tripped = trip(gone).or_else(|| {
+            // Who failed long ago is rather asked than who fails now: they may be restarted one after the other.
+            let (longest, past) = (longest?, trip(gone.checked_sub(1)?)?);
+            longest.pardon(now_ms);
+            Some(past)
+        });
+        if let Some(past) = tripped {
+            member.eject(past, now_ms);
             self.ejections.fetch_add(1, Relaxed);
             tracing::warn!(
                 route = %self.route, arm = self.arm, endpoint = %member.endpoint,
@@ -265,30 +299,45 @@ fn member(
     siblings: Siblings,
 ) -> Member {
     let tls = backend.tls.clone().filter(|_| endpoint.is_https);
-    Member::new(endpoint, address, siblings, tls)
+    let member = Member::new(endpoint, address, siblings, tls);
+    member.set_proven(backend.handling.health_check.is_none());
+    member
 }
 
 fn is_name(endpoint: &Endpoint) -> bool {
     endpoint.host.parse::<std::net::IpAddr>().is_err()
 }
 
-/// The less loaded of two that are drawn among those that are to be asked.
+/// Of those who stand best. What a member is at this moment may change while it is looked at: then the next best is as
+/// good.
+fn best_standing(members: &[Arc<Member>], now_ms: u64) -> Option<Standing> {
+    members.iter().map(|member| member.standing(now_ms)).min()
+}
+
+/// The less loaded of two that are drawn among those who stand best.
 fn less_loaded(members: &[Arc<Member>], now_ms: u64, draw: u64) -> Option<&Arc<Member>> {
-    let of_two =
-        |one: &'_ Arc<Member>, other: &'_ Arc<Member>| other.load(now_ms) < one.load(now_ms);
+    let of_two = |one, other| {
+        let (one, other): (&Arc<Member>, &Arc<Member>) = (one, other);
+        let is_other = other.load(now_ms) < one.load(now_ms);
+        if is_other { other } else { one }
+    };
     let (first, second) = balance::two_of(members.len(), draw);
     let (first, second) = (members.get(first)?, members.get(second)?);
-    if first.is_available(now_ms) && second.is_available(now_ms) {
-        return Some(if of_two(first, second) { second } else { first });
+    let are_good = [first, second].map(|one| one.standing(now_ms) == Standing::Good);
+    if are_good == [true, true] {
+        return Some(of_two(first, second));
     }
-    let available = || members.iter().filter(|each| each.is_available(now_ms));
-    match available().count() {
-        0 => Some(if of_two(first, second) { second } else { first }),
-        1 => available().next(),
+    let best = best_standing(members, now_ms)?;
+    let eligible = || {
+        let stands = |member: &&Arc<Member>| member.standing(now_ms) == best;
+        members.iter().filter(stands)
+    };
+    match eligible().count() {
+        0 => Some(of_two(first, second)),
+        1 => eligible().next(),
         count => {
             let (first, second) = balance::two_of(count, draw);
-            let (first, second) = (available().nth(first)?, available().nth(second)?);
-            Some(if of_two(first, second) { second } else { first })
+            Some(of_two(eligible().nth(first)?, eligible().nth(second)?))
         }
     }
 }

@@ -45,6 +45,7 @@ pub(crate) struct Member {
     failures: AtomicU32,
     times: AtomicU32,
     until_ms: AtomicU64,
+    ejected_ms: AtomicU64,
     /// It sent requests away: until when that is taken to go on.
     busy_until_ms: AtomicU64,
     /// When its failures were last told of in the log, or 0; and how many were not since.
@@ -54,6 +55,8 @@ pub(crate) struct Member {
     chose_http1: AtomicBool,
     /// What checks say; well until they say otherwise.
     is_unwell: AtomicBool,
+    /// Checks have not found it well yet.
+    is_unproven: AtomicBool,
     /// It left the configuration, or its name.
     is_retired: AtomicBool,
 }
@@ -67,6 +70,20 @@ pub(crate) enum State {
     Unhealthy,
     /// It failed its clients and is left alone for a while.
     Ejected,
+}
+
+/// Who is asked before whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// It is asked.
+    Good,
+    /// It failed its clients some time ago, or no check has found it well yet: asked when there is nobody better, as
+    /// when the others are restarted.
+    Doubtful,
+    /// It has just failed an exchange that looks for another.
+    Shunned,
+    /// Checks say that it is unwell.
+    Unwell,
 }
 
 impl State {
@@ -113,11 +130,13 @@ impl Member {
             failures: AtomicU32::new(0),
             times: AtomicU32::new(0),
             until_ms: AtomicU64::new(0),
+            ejected_ms: AtomicU64::new(0),
             busy_until_ms: AtomicU64::new(0),
             told_ms: AtomicU64::new(0),
             untold: AtomicU32::new(0),
             chose_http1: AtomicBool::new(false),
             is_unwell: AtomicBool::new(false),
+            is_unproven: AtomicBool::new(false),
             is_retired: AtomicBool::new(false),
         }
     }
@@ -220,10 +239,32 @@ impl Member {
     }
 
     /// Leaves it alone for a while.
-    pub(super) fn eject(&self, past: Past) {
+    pub(super) fn eject(&self, past: Past, now_ms: u64) {
         self.failures.store(0, Relaxed);
+        self.ejected_ms.store(now_ms, Relaxed);
         self.times.store(past.times, Relaxed);
         self.until_ms.store(past.until_ms, Relaxed);
+    }
+
+    /// It is left alone until this moment, and no longer.
+    pub(super) fn pardon(&self, now_ms: u64) {
+        self.until_ms.fetch_min(now_ms, Relaxed);
+    }
+
+    /// Since when it is left alone, if it is.
+    pub(super) fn ejected_since(&self, now_ms: u64) -> Option<u64> {
+        (!self.past().is_over(now_ms)).then(|| self.ejected_ms.load(Relaxed))
+    }
+
+    /// It answered well, asked at this time: who is asked while it is left alone, for want of others, and answers, is
+    /// well again. An answer to who asked before says nothing of that.
+    pub(super) fn redeem(&self, asked_ms: u64, now_ms: u64) {
+        if self
+            .ejected_since(now_ms)
+            .is_some_and(|since| asked_ms > since)
+        {
+            self.pardon(now_ms);
+        }
     }
 
     /// What it chose when it was offered both, or that it may choose otherwise now.
@@ -242,6 +283,11 @@ impl Member {
         self.is_unwell.store(!is_well, Relaxed);
     }
 
+    /// Whether a check has found it well yet, where there are checks.
+    pub(super) fn set_proven(&self, is_proven: bool) {
+        self.is_unproven.store(!is_proven, Relaxed);
+    }
+
     /// What checks said last.
     pub(super) fn is_well(&self) -> bool {
         !self.is_unwell.load(Relaxed)
@@ -254,6 +300,15 @@ impl Member {
             State::Healthy
         } else {
             State::Ejected
+        }
+    }
+
+    pub(super) fn standing(&self, now_ms: u64) -> Standing {
+        match self.state(now_ms) {
+            State::Unhealthy => Standing::Unwell,
+            _ if self.is_shunned() => Standing::Shunned,
+            State::Healthy if !self.is_unproven.load(Relaxed) => Standing::Good,
+            State::Healthy | State::Ejected => Standing::Doubtful,
         }
     }
 

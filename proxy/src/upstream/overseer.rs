@@ -125,6 +125,9 @@ async fn check_all(cluster: &Cluster) {
             let streak = streaks.remove(&member.id);
             let streak = streak.unwrap_or_else(|| Streak::new(member.is_well()));
             let (streak, has_turned) = streak.after(answer.is_ok(), rule);
+            if answer.is_ok() {
+                member.set_proven(true);
+            }
             if has_turned {
                 tell(cluster, member, streak, answer.err());
             }

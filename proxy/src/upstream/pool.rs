@@ -106,6 +106,18 @@ impl Upstream {
         self.reach.blame();
     }
 
+    /// The member answered. Who says no, of whatever kind, is soon done with it, and counts as no faster than answers
+    /// are that are good.
+    pub(super) fn answered_in(&self, took: Duration, is_good: bool) {
+        let mut latency_ms = took.as_secs_f32() * 1e3;
+        if is_good {
+            self.reach.cluster.succeeded_in(latency_ms);
+        } else {
+            latency_ms = latency_ms.max(self.reach.cluster.typical_ms());
+        }
+        self.member().saw(latency_ms, false, self.now_ms());
+    }
+
     /// The member gave a client no answer.
     pub(super) fn complain(&self, failure: &Failure) {
         let Reach {

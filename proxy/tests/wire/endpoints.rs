@@ -13,10 +13,12 @@ use serin_config::model::{
     Balance, Ejection, Endpoint, Handling, HealthCheck, HealthProbe, Protocol, Route,
 };
 use serin_stats::snapshot::{Arm, Outcome};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 use super::support::{
-    AnyBody, Proxy, config, full, get, refusing, rollout, route, says, text, trailed, until,
-    upstream, within,
+    AnyBody, Proxy, config, full, get, read_head, refusing, rollout, route, says, text, trailed,
+    until, upstream, within,
 };
 
 fn endpoint(address: SocketAddr) -> Endpoint {
@@ -193,6 +195,39 @@ async fn connections_that_fail_count_and_nobody_is_left_alone_when_all_fail() {
     assert_eq!(ejected.iter().sum::<usize>(), 1, "half of two");
     let counts = proxy.counts(20).await;
     assert_eq!(counts.of(Arm::Baseline, Outcome::Error), 20);
+}
+
+/// Answers one request a connection, until it is stopped; the port is free then.
+async fn answering(at: SocketAddr) -> tokio::task::JoinHandle<()> {
+    let listener = TcpListener::bind(at).await.unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            read_head(&mut stream).await;
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+    })
+}
+
+#[tokio::test]
+async fn endpoints_that_are_restarted_one_after_the_other_cost_no_client_anything() {
+    let (one, other) = (refusing().await, refusing().await);
+    let (first, second) = (answering(one).await, answering(other).await);
+    let proxy = start(among(&[one, other], ejection(Duration::from_secs(60))));
+    let ask = async || assert_eq!(proxy.ask(get("/")).await.status(), 200);
+    first.abort();
+    let _ = first.await;
+    while count(&proxy, &endpoint(one), "ejected") == 0 {
+        ask().await;
+    }
+    let first = answering(one).await;
+    second.abort();
+    let _ = second.await;
+    for _ in 0..30 {
+        ask().await;
+    }
+    assert_eq!(count(&proxy, &endpoint(one), "healthy"), 1, "it answered");
+    assert!(!first.is_finished());
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use serin_config::model::{Handling, HealthCheck, HealthProbe};
 
 use super::*;
 use crate::route::example::plain_route;
+use crate::upstream::ejection::Past;
 
 fn backend(hosts: &[&str]) -> Backend {
     let mut backend = plain_route("a").baseline;
@@ -97,6 +98,96 @@ fn only_those_who_are_well_are_picked_and_all_of_them_when_nobody_is() {
             assert_eq!(picked(), left, "{balance:?}");
         }
     }
+}
+
+/// Who stands best, by what has become of each.
+#[test]
+fn doubtful_ones_are_asked_before_those_that_fail_now() {
+    let dice = Identity::default();
+    for balance in [Balance::LeastLoaded, Balance::RoutingKey] {
+        let mut three = backend(&["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        three.handling = Handling {
+            balance,
+            ..Handling::DEFAULT
+        };
+        let cluster = cluster(&three, None);
+        let all = members(&cluster);
+        let is_picked = |at: usize| {
+            (0..50).all(|key| Arc::ptr_eq(cluster.pick(&all, key, 5, &dice).unwrap(), &all[at]))
+        };
+        all[0].set_well(false);
+        let past = Past {
+            times: 1,
+            until_ms: 100,
+        };
+        all[1].eject(past, 1);
+        assert!(is_picked(2), "{balance:?}: the only good one");
+        all[2].shun(true);
+        assert!(is_picked(1), "{balance:?}: ejected, not failing now");
+        all[1].shun(true);
+        all[2].shun(false);
+        all[2].set_well(false);
+        assert!(is_picked(1), "{balance:?}: rather than who is unwell");
+        // Its answer ends it, if it was asked since.
+        all[1].redeem(1, 5);
+        assert_eq!(all[1].state(5), State::Ejected);
+        all[1].redeem(2, 5);
+        assert_eq!(all[1].state(5), State::Healthy);
+    }
+}
+
+/// At most one of two may be left alone: the one that fails now.
+#[test]
+fn who_fails_now_takes_the_place_of_who_failed_before() {
+    let two = backend(&["10.0.0.1", "10.0.0.2"]);
+    let cluster = cluster(&two, None);
+    let all = members(&cluster);
+    let fail = |at: usize, now_ms| (0..5).for_each(|_| cluster.blame(&all[at], now_ms));
+    let states = |now_ms| [all[0].state(now_ms), all[1].state(now_ms)];
+    fail(0, 1_000);
+    assert_eq!(states(1_001), [State::Ejected, State::Healthy]);
+    fail(1, 2_000);
+    assert_eq!(states(2_001), [State::Healthy, State::Ejected]);
+    assert_eq!(cluster.ejections(), 2);
+    // Who is unwell by checks can't be asked in its place.
+    all[0].set_well(false);
+    fail(1, 50_000);
+    assert_eq!(states(50_001), [State::Unhealthy, State::Healthy]);
+    // Without a rule nobody is left alone.
+    let mut never = two.clone();
+    never.handling.ejection = None;
+    all[0].set_well(true);
+    fail(0, 60_000);
+    assert_eq!(all[0].state(60_001), State::Ejected);
+    let _new = self::cluster(&never, Some(&cluster));
+    assert_eq!(all[0].state(60_001), State::Healthy);
+}
+
+/// A new endpoint gets clients when a check has found it well, if there are others.
+#[test]
+fn who_was_never_found_well_waits() {
+    let dice = Identity::default();
+    let mut checked = backend(&["10.0.0.1"]);
+    checked.handling.health_check = Some(HealthCheck {
+        probe: HealthProbe::Http("/".into()),
+        interval: std::time::Duration::from_secs(1),
+        timeout: std::time::Duration::from_secs(1),
+        unhealthy: 3,
+        healthy: 1,
+    });
+    let old = cluster(&checked, None);
+    members(&old)[0].set_proven(true);
+    checked.endpoints = backend(&["10.0.0.1", "10.0.0.2"]).endpoints;
+    let new = cluster(&checked, Some(&old));
+    let all = members(&new);
+    let asked = || -> std::collections::BTreeSet<_> {
+        (0..100)
+            .map(|key| new.pick(&all, key, 1, &dice).unwrap().address)
+            .collect()
+    };
+    assert_eq!(asked(), [all[0].address].into());
+    all[1].set_proven(true);
+    assert_eq!(asked().len(), 2);
 }
 
 #[test]
