@@ -107,3 +107,27 @@ async fn why_an_endpoint_is_not_trusted_is_logged_once() {
         "{told:?}"
     );
 }
+
+/// Nothing would be believed of such an endpoint, and a route that is left out is traffic that goes elsewhere.
+#[tokio::test]
+async fn https_endpoints_without_any_roots_are_refused() {
+    let site = Site::new();
+    let config = site.config();
+    for backend in ["", ", tls: {server_name: models.example}"] {
+        site.write(format!(
+            "listen: {}\nroutes:\n  - name: secret\n    match: {{path_prefix: /secret}}\n    backends: {{baseline: \
+             {{endpoints: [\"https://127.0.0.1:1\"]{backend}}}}}\n  - name: rest\n    backends: {{baseline: {{endpoints: \
+             [\"http://127.0.0.1:2\"]}}}}\n",
+            site.http,
+        ));
+        let mut check = command();
+        check
+            .args(["check", "-c", config.to_str().unwrap()])
+            .env("SSL_CERT_FILE", site.path("none.pem"))
+            .env("SSL_CERT_DIR", site.path("none"));
+        let said = run(check).await;
+        assert_eq!(said.code, Some(2), "{said:?}");
+        let why = "https endpoints, and no root certificates on this system";
+        assert!(said.err.contains(why), "{said:?}");
+    }
+}

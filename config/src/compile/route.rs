@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{backend, matcher, mirror, retries, rollout, routing_key, secret};
-use crate::model::{Expose, KeyFallback, Route, Timeouts};
+use crate::model::{Expose, KeyFallback, Protocol, Route, Timeouts};
 use crate::walk::{At, Keys};
 
 pub(crate) const KEYS: Keys = Keys {
@@ -90,6 +90,16 @@ pub(crate) fn route(at: &At<'_>, names: &mut BTreeSet<Arc<str>>) -> Option<Route
         canary,
         shadow,
     } = backends?;
+    let speak_http2 = [Some(&baseline), canary.as_ref()]
+        .into_iter()
+        .flatten()
+        .any(|backend| backend.protocol == Protocol::Http2);
+    if let Some(at) = fields.get("upgrade").filter(|_| speak_http2) {
+        at.warn(
+            "`upgrade`, and a backend with `protocol: http2`, which switches to nothing",
+            "`protocol: auto` or `http1` on both arms",
+        );
+    }
     Some(Route {
         name: name?,
         matcher,

@@ -185,7 +185,7 @@ impl Exchange<'_> {
         let budgets = &self.desk.budgets;
         let (mut booking, mut request) = (booking, request);
         let harmless = |spare: &Spare| spare.is_idempotent;
-        let (mut made, mut fresh) = (0, false);
+        let (mut made, mut fresh, mut was_refused) = (0, false, false);
         loop {
             let asked = booking.whom();
             let mut lease = match question.lease(booking, fresh, &self.desk.buffers).await {
@@ -225,11 +225,15 @@ impl Exchange<'_> {
                         Fate::Garbled => (Why::Reset, None),
                     };
                     let failure = question.failure(error);
-                    if is_last && lease.is_reused() && again.as_ref().is_some_and(Spare::is_there) {
-                        // It was closed while it lay idle: that is no failed attempt.
+                    // It was closed while it lay idle, or says for the first time that it did nothing about this one:
+                    // that is no failed attempt.
+                    let is_idle = is_last && lease.is_reused();
+                    let is_first = why == Why::Unprocessed && !was_refused;
+                    if (is_idle || is_first) && again.as_ref().is_some_and(Spare::is_there) {
+                        was_refused |= !is_idle;
                         let next = again.and_then(Spare::again);
                         request = next.ok_or(failure)?;
-                        fresh = true;
+                        fresh = is_idle;
                         drop(lease);
                         booking = self
                             .book(question.entry, question.arm, question.key)

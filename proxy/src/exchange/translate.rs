@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -25,6 +25,7 @@ use crate::error::Failure;
 use crate::h1::body::{self, Body};
 use crate::h1::field::Known;
 use crate::h1::head::{Framing, RequestHead};
+use crate::h1::target;
 use crate::h1::write;
 use crate::observe::{Relay, Ticket};
 
@@ -39,12 +40,12 @@ impl Head {
         let bad = || Failure::Malformed("The request head is malformed.");
         let mut parts = Request::new(()).into_parts().0;
         parts.method = method(head.method)?;
-        let uri = if head.target.starts_with('?') {
-            format!("/{}", head.target).parse()
+        let path = if head.target.starts_with('?') {
+            target::path_and_query(format!("/{}", head.target).as_bytes())
         } else {
-            head.target.parse()
+            target::path_and_query(head.target.as_bytes())
         };
-        parts.uri = uri.map_err(|_| bad())?;
+        parts.uri = Uri::from(path.ok_or_else(bad)?);
         parts.version = if head.version_11 {
             Version::HTTP_11
         } else {

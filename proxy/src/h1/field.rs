@@ -254,6 +254,7 @@ pub(crate) fn authority(value: &[u8]) -> Option<&str> {
                 None => return None,
             }
         }
+        None if text.contains(['[', ']']) => return None,
         None => match value.iter().position(|&byte| byte == b':') {
             Some(0) => return None,
             Some(colon) => text.get(colon + 1..)?,
@@ -437,8 +438,8 @@ mod tests {
             assert_eq!(authority(good.as_bytes()), Some(good), "{good}");
         }
         for bad in [
-            "a b", "u@a", "a:b", "[::1", "[x]", ":80", "a:123456", "a/b", "a,b", "[::1]x", "a%",
-            "a%2", "a%2x", "%:80",
+            "a b", "u@a", "a:b", "[::1", "[x]", ":80", "a:123456", "a/b", "a,b", "a[b", "a]",
+            "[::1]x", "a%", "a%2", "a%2x", "%:80",
         ] {
             assert_eq!(authority(bad.as_bytes()), None, "{bad}");
         }

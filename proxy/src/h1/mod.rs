@@ -7,7 +7,7 @@
 pub(crate) mod body;
 pub(crate) mod field;
 pub(crate) mod head;
-mod target;
+pub(crate) mod target;
 pub(crate) mod write;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A request's target: which forms are taken, and what of it goes upstream.
 
+use http::uri::PathAndQuery;
+
 use super::field;
 use super::head::{HeadError, malformed};
 
@@ -45,6 +47,21 @@ pub(super) fn split<'b>(
         "" if method == "OPTIONS" => ("*", named),
         "" => ("/", named),
         path => (path, named),
+    })
+}
+
+/// A path and query as URIs have it. Some clients send bytes that no URI holds: they are escaped (RFC 9112, section 3.2),
+/// so that it is not a matter of an arm's protocol whether a request is served.
+pub(crate) fn path_and_query(raw: &[u8]) -> Option<PathAndQuery> {
+    PathAndQuery::try_from(raw).ok().or_else(|| {
+        let mut escaped = Vec::with_capacity(raw.len() + 8);
+        for &byte in raw {
+            match byte {
+                b'"' | b'<' | b'>' | b'`' => escaped.extend(format!("%{byte:02X}").bytes()),
+                byte => escaped.push(byte),
+            }
+        }
+        PathAndQuery::try_from(escaped).ok()
     })
 }
 

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, re
 
 use super::hpack::{Field, Name, Value};
 use crate::h1::field::content_length;
+use crate::h1::target;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -209,7 +210,6 @@ fn target(scheme: &[u8], path: Bytes, authority: Option<Bytes>) -> Result<Uri, R
     if !begins_well || !path.is_ascii() {
         return Err(BAD_TARGET);
     }
-    let is_text = !path.is_empty() && path.iter().all(u8::is_ascii_graphic);
     let scheme = if scheme.eq_ignore_ascii_case(b"http") {
         Scheme::HTTP
     } else if scheme.eq_ignore_ascii_case(b"https") {
@@ -220,12 +220,9 @@ fn target(scheme: &[u8], path: Bytes, authority: Option<Bytes>) -> Result<Uri, R
         ));
     };
     let mut parts = http::uri::Parts::default();
-    let path = PathAndQuery::from_maybe_shared(path);
-    // What no target may say, such as `<`, gets the answer that it gets over HTTP/1.1.
-    parts.path_and_query = Some(path.map_err(|_| match is_text {
-        true => BAD_TARGET,
-        false => Refusal::Malformed("the path is none"),
-    })?);
+    let shared = PathAndQuery::from_maybe_shared(path.clone()).ok();
+    let path = shared.or_else(|| target::path_and_query(&path));
+    parts.path_and_query = Some(path.ok_or(Refusal::Malformed("the path is none"))?);
     if let Some(authority) = authority {
         let authority = Authority::from_maybe_shared(authority);
         parts.authority = Some(authority.map_err(|_| Refusal::Malformed("the authority is none"))?);

@@ -7,6 +7,7 @@ use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 
 use crate::exchange::address;
+use crate::h1::target;
 use crate::upstream::Wire;
 
 /// A client's head has at most 100, and gets a few of ours.
@@ -58,7 +59,7 @@ impl CopyHead {
         let host = headers.remove(HOST)?;
         Some(Self::marked(
             Method::from_bytes(parsed.method?.as_bytes()).ok()?,
-            parsed.path?.parse().ok()?,
+            target::path_and_query(parsed.path?.as_bytes())?,
             host,
             headers,
         ))

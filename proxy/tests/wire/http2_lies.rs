@@ -2,11 +2,14 @@
 
 use serin_stats::snapshot::{Arm, Outcome};
 
-use super::both_paths::{BOTH, Over};
+use tokio::io::AsyncWriteExt;
+
+use super::both_paths::Over;
 use super::frames::*;
 use super::hpack::{Treat, block, literal};
 use super::http2_client::Http2;
 use super::http2_upstreams::{framing, front};
+use super::support::{raw_upstream, read_head};
 
 const ASK: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
 
@@ -120,17 +123,27 @@ async fn a_path_gets_one_answer_from_whomever_to_whomever() {
         ("/\"|\\{}^", 200),
         ("//a/b", 200),
         ("/%zz", 200),
-        ("/<", 400),
-        ("/>", 400),
-        ("/`", 400),
-        ("/?<", 400),
+        ("/<", 200),
+        ("/>", 200),
+        ("/`", 200),
+        ("/?<", 200),
         ("/?`", 200),
+        ("/?q=\"x\"", 200),
+        ("/a<b", 200),
+        ("/a-path-that-is-longer-than-any-register/<b>/c", 200),
         ("/#a", 400),
         ("/\u{e4}", 400),
         ("*", 400),
     ];
-    let server = super::support::says("served").await;
-    for &over in BOTH {
+    // Some servers refuse of themselves what no URI holds.
+    let tolerant = raw_upstream(|mut stream| async move {
+        while !read_head(&mut stream).await.is_empty() {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    let (tolerant, strict) = (tolerant.await, super::support::says("served").await);
+    for (over, server) in [(Over::Http1, tolerant), (Over::Http2, strict)] {
         let proxy = front(server, over).await;
         for (path, status) in paths {
             let words = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");

@@ -2,18 +2,23 @@
 //! with its whole body; and no more often than the policy says.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serin_config::model::Protocol;
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 
 use super::both_paths::Over;
 use super::frames::*;
 use super::hpack::block;
 use super::http2_client::Http2;
 use super::http2_upstreams::{front, greet, hearing};
-use super::support::{Proxy, raw_upstream, read_head, until, within};
+use super::support::{Proxy, config, full, get, raw_upstream, read_head, route, until, within};
 
 /// How a request is turned away.
 #[derive(Clone, Copy, Debug)]
@@ -205,7 +210,42 @@ async fn a_body_of_any_size_is_sent_again_while_nothing_of_it_was_taken() {
     assert!(heard.last() == body);
 }
 
-/// A server that turns everything away is asked as often as the policy says.
+/// A server is not asked for more streams than it takes, also before it has said how many these are: it would refuse
+/// them, and what we made it refuse would count as its failures.
+#[tokio::test]
+async fn a_burst_waits_for_its_turn() {
+    const MOST: u32 = 10;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // A moment before its first words.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let service = hyper::service::service_fn(|_| async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Ok::<_, std::convert::Infallible>(http::Response::new(full("x")))
+            });
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .max_concurrent_streams(MOST)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    });
+    let mut plain = route(address);
+    plain.baseline.protocol = Protocol::Http2;
+    plain.retries.attempts = 0;
+    let mut one_worker = config(vec![plain]);
+    one_worker.workers = NonZeroUsize::new(1);
+    let proxy = Proxy::start(one_worker, 0.0);
+    for round in 0..3 {
+        let many = (0..80).map(|_| proxy.ask(get("/")));
+        for response in futures_util::future::join_all(many).await {
+            assert_eq!(response.status(), 200, "round {round}");
+        }
+    }
+}
+
+/// A server that turns everything away is asked once more for that, and then as often as the policy says.
 #[tokio::test]
 async fn nobody_is_asked_for_ever() {
     for how in WAYS {
@@ -217,7 +257,7 @@ async fn nobody_is_asked_for_ever() {
             .await;
         assert_eq!(http2.answer(1).await.status, 502, "{how:?}");
         http2.goes_on().await;
-        assert_eq!(heard.bodies().len(), 2, "{how:?}");
+        assert_eq!(heard.bodies().len(), 3, "{how:?}");
         let counts = proxy.counts(1).await;
         assert_eq!(counts.of(Arm::Baseline, Outcome::Error), 1, "{how:?}");
     }

@@ -6,6 +6,7 @@
 //! request's body.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
@@ -33,15 +34,12 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 /// What may wait to be written on one stream.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Streams at once before the upstream has said how many it takes.
-const AT_FIRST: usize = 100;
+/// Streams at once before the upstream has said how many it takes. More than it takes would be refused.
+const AT_FIRST: usize = 0;
 /// A connection with requests in flight is asked so often whether it is alive.
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// … and given up when it doesn't answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
-/// An upstream may take more streams than it did, and tells nobody who waits.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
 /// A connection.
 #[derive(Clone)]
 pub(crate) struct Http2(Rc<Shared>);
@@ -50,8 +48,26 @@ struct Shared {
     sender: SendRequest<Bytes>,
     /// Exchanges that hold a stream.
     open: Cell<usize>,
+    /// Exchanges that wait for one.
+    waiting: Cell<usize>,
     room: Notify,
     is_over: Cell<bool>,
+}
+
+/// One who waits for a stream.
+struct Waiting<'c>(&'c Cell<usize>);
+
+impl<'c> Waiting<'c> {
+    fn begin(count: &'c Cell<usize>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// One exchange's stream, until all of it is over.
@@ -73,6 +89,7 @@ impl Http2 {
         let this = Self(Rc::new(Shared {
             sender,
             open: Cell::new(0),
+            waiting: Cell::new(0),
             room: Notify::new(),
             is_over: Cell::new(false),
         }));
@@ -82,9 +99,7 @@ impl Http2 {
 
     /// Whether it takes no more requests: it has ended, or the upstream said farewell.
     pub(super) fn is_closed(&self) -> bool {
-        let mut nobody = Context::from_waker(Waker::noop());
-        let mut sender = self.0.sender.clone();
-        self.0.is_over.get() || matches!(sender.poll_ready(&mut nobody), Poll::Ready(Err(_)))
+        self.0.is_closed()
     }
 
     /// Exchanges on it.
@@ -105,11 +120,24 @@ impl Http2 {
     /// Waits for a stream.
     async fn place(&self) -> Place {
         while self.is_full() && !self.is_closed() {
-            // Who looks again in vain is none the worse for it.
-            let _ = timeout(LOOK_AGAIN, self.0.room.notified()).await;
+            let _waiting = Waiting::begin(&self.0.waiting);
+            self.0.room.notified().await;
         }
         self.0.open.set(self.open() + 1);
         Place(self.clone())
+    }
+}
+
+impl Shared {
+    fn is_closed(&self) -> bool {
+        let mut nobody = Context::from_waker(Waker::noop());
+        let mut sender = self.sender.clone();
+        self.is_over.get() || matches!(sender.poll_ready(&mut nobody), Poll::Ready(Err(_)))
+    }
+
+    /// How many streams the upstream takes at once, and whether it takes no more at all.
+    fn takes(&self) -> (usize, bool) {
+        (self.sender.current_max_send_streams(), self.is_closed())
     }
 }
 
@@ -121,12 +149,25 @@ impl Drop for Place {
     }
 }
 
-/// Drives a connection to its end.
+/// Drives a connection to its end, and tells those who wait for a stream when the upstream takes more of them, or no
+/// more at all.
 async fn serve(mut connection: client::Connection<Stream, Bytes>, of: Weak<Shared>) {
     let pings = connection.ping_pong();
     let silent = pin!(silent(pings, &of));
+    let mut taken = (AT_FIRST, false);
+    let mut connection = pin!(connection);
+    let driven = poll_fn(|cx| {
+        let ended = connection.as_mut().poll(cx);
+        if let Some(of) = of.upgrade().filter(|of| of.waiting.get() > 0) {
+            let takes = of.takes();
+            if std::mem::replace(&mut taken, takes) != takes {
+                of.room.notify_waiters();
+            }
+        }
+        ended
+    });
     tokio::select! {
-        ended = connection => if let Err(error) = ended {
+        ended = driven => if let Err(error) = ended {
             tracing::debug!(%error, "an upstream connection ended");
         },
         () = silent => tracing::debug!("an upstream connection does not answer"),
