@@ -7,6 +7,7 @@ use rcgen::{CertificateParams, KeyPair};
 
 use crate::support::client::Client;
 use crate::support::model::{Behaviour, ModelServer};
+use crate::support::process::{command, run};
 use crate::support::site::{Digits, Site};
 use crate::support::{SOON, eventually};
 
