@@ -63,7 +63,7 @@ pub(super) fn health_check() -> Value {
     let time = |description, default| with_default(duration(description), format_duration(default));
     let in_a_row = |description: &str, default: u32| json!({"description": description, "type": "integer", "minimum": 1, "default": default});
     object(
-        "Asks every address whether it is well; who isn't is not asked, unless nobody is well. `path` or `grpc`.",
+        "Asks every address whether it is well; who isn't is not asked, unless nobody is well; who is new waits for it, if there are others. `path` or `grpc`.",
         handling::CHECK_KEYS,
         &[],
         [
@@ -98,7 +98,7 @@ pub(super) fn ejection() -> Value {
         "default": default.failures,
     });
     let rule = object(
-        "An endpoint that fails is left alone for a while.",
+        "An endpoint that fails is left alone for a while; it is asked when there is nobody better, and comes back when it answers.",
         handling::EJECTION_KEYS,
         &[],
         [

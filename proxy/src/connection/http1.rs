@@ -17,16 +17,16 @@ pub(super) async fn serve(mut client: Client) {
             Next::Close => return client.linger(None).await,
             Next::Cut => return,
         }
-        if !client.begins().await {
-            return client.part();
-        }
-        // Some clients send a line end behind a body (RFC 9112, section 2.2). It is no request that began, and
-        // whoever sends nothing else is not late with one.
-        if client.input.unused() == b"\r\n" {
-            client.input.clear();
+        for _ in 0..2 {
             if !client.begins().await {
                 return client.part();
             }
+            // Some clients send a line end behind a body (RFC 9112, section 2.2). It is no request that began, and
+            // whoever sends nothing else is not late with one.
+            if client.input.unused() != b"\r\n" {
+                break;
+            }
+            client.input.clear();
         }
     }
 }

@@ -249,6 +249,27 @@ async fn who_speaks_plain_http_to_a_tls_port_is_told_so() {
     until("closed", || proxy.plane.connections() == 0).await;
 }
 
+/// The end is said (RFC 8446, section 6.1): who hears it knows that nobody cut the connection. rustls takes an end that
+/// was not said for an error.
+#[tokio::test]
+async fn connections_that_are_idle_end_politely() {
+    let authority = Authority::new();
+    let pair = authority.issue(NAME);
+    let mut hasty = config(vec![route(says("x").await)]);
+    hasty.listeners = vec![authority.listener(&pair, None)];
+    hasty.limits.idle_timeout = Duration::from_millis(100);
+    let proxy = Proxy::start(hasty, 0.0);
+    for words in ["", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        let config = authority.client(&[HTTP1], None);
+        let mut stream = shake(proxy.address, &config).await.unwrap();
+        stream.write_all(words.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let ended = within("the end", stream.read_to_string(&mut answer)).await;
+        assert!(ended.is_ok(), "{words:?}: {ended:?}");
+        assert_eq!(answer.is_empty(), words.is_empty(), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn a_handshake_may_not_take_longer_than_a_head() {
     let authority = Authority::new();
