@@ -216,12 +216,12 @@ pub(crate) fn content_length(value: &[u8]) -> Option<u64> {
     })
 }
 
-/// Which bytes may stand in an authority.
+/// Which bytes may stand in an authority that is no address in brackets.
 const fn may_stand_in_authority(byte: u8) -> bool {
     matches!(
         byte,
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'
-            | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b':' | b'[' | b']' | b'%'
+            | b'\'' | b'(' | b')' | b'*' | b'+' | b';' | b'=' | b':' | b'%'
     )
 }
 
@@ -240,7 +240,9 @@ const IN_AUTHORITY: [bool; 256] = {
 /// (RFC 9110 §7.2: a client without an authority sends an empty `Host`).
 pub(crate) fn authority(value: &[u8]) -> Option<&str> {
     let may_stand = |&byte: &u8| IN_AUTHORITY.get(usize::from(byte)) == Some(&true);
-    if !value.iter().all(may_stand) || !is_escaped_well(value) {
+    // What stands in brackets is read as an address below, and what follows it as a port.
+    let is_literal = value.first() == Some(&b'[');
+    if !is_literal && (!value.iter().all(may_stand) || !is_escaped_well(value)) {
         return None;
     }
     let text = std::str::from_utf8(value).ok()?;
@@ -254,7 +256,6 @@ pub(crate) fn authority(value: &[u8]) -> Option<&str> {
                 None => return None,
             }
         }
-        None if text.contains(['[', ']']) => return None,
         None => match value.iter().position(|&byte| byte == b':') {
             Some(0) => return None,
             Some(colon) => text.get(colon + 1..)?,
