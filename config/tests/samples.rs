@@ -98,6 +98,14 @@ fn what_is_probably_not_meant_is_said() {
             "found an endpoint that serves both arms",
         ),
         (
+            file(
+                "state: ./s",
+                &format!("    upgrade: [websocket]\n{rollout}"),
+            )
+            .replace("canary: {", "canary: {protocol: http2, "),
+            "found `upgrade`, and a backend with `protocol: http2`, which switches to nothing",
+        ),
+        (
             file("state: ./s", rollout).replace("9002", "8080"),
             "found the endpoint http://127.0.0.1:8080, which is this proxy itself",
         ),

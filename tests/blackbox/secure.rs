@@ -1,6 +1,7 @@
 //! TLS from end to end: certificates in files, the command line over https, and a rotation without a restart.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 
 use hyper::Method;
 use rcgen::{CertificateParams, KeyPair};
@@ -131,4 +132,33 @@ async fn https_endpoints_without_any_roots_are_refused() {
         let why = "https endpoints, and no root certificates on this system";
         assert!(said.err.contains(why), "{said:?}");
     }
+}
+
+/// Whoever may connect may say anything in a handshake, as often as they like: the log is not theirs to fill.
+#[tokio::test]
+async fn handshakes_that_are_odd_are_not_logged() {
+    /// TLS 1.2, a record of a kind that nobody has begun with.
+    const ODD: &[u8] = b"\x17\x03\x03\x00\x05hello";
+    let site = Site::new();
+    rotate(&site);
+    site.write(format!(
+        "listen: {{address: {}, tls: {{cert: cert.pem, key: key.pem}}}}\nroutes:\n  - name: plain\n    backends: \
+         {{baseline: {{endpoints: [\"http://127.0.0.1:1\"]}}}}\n",
+        site.http,
+    ));
+    let mut serin = site.launch();
+    eventually("it listens", SOON, async || {
+        assert!(serin.is_running(), "it ended: {}", serin.log());
+        std::net::TcpStream::connect(site.http).ok()
+    })
+    .await;
+    for _ in 0..20 {
+        let mut client = std::net::TcpStream::connect(site.http).unwrap();
+        client.set_read_timeout(Some(SOON)).unwrap();
+        client.write_all(ODD).unwrap();
+        // The connection is over, and what is said of it was said.
+        let _ = client.read_to_end(&mut Vec::new());
+    }
+    let log = serin.log();
+    assert!(!log.contains("rustls"), "{log}");
 }
