@@ -211,7 +211,12 @@ async fn answering(at: SocketAddr) -> tokio::task::JoinHandle<()> {
 
 #[tokio::test]
 async fn endpoints_that_are_restarted_one_after_the_other_cost_no_client_anything() {
-    let (one, other) = (refusing().await, refusing().await);
+    // Addresses that nobody else binds: the ports stay ours between two servers.
+    let free = async |address: &str| {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        listener.local_addr().unwrap()
+    };
+    let (one, other) = (free("127.77.0.1").await, free("127.77.0.2").await);
     let (first, second) = (answering(one).await, answering(other).await);
     let proxy = start(among(&[one, other], ejection(Duration::from_secs(60))));
     let ask = async || assert_eq!(proxy.ask(get("/")).await.status(), 200);
