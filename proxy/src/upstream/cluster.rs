@@ -124,18 +124,16 @@ impl Cluster {
         now_ms: u64,
         dice: &Identity,
     ) -> Option<&'m Arc<Member>> {
-        match self.backend.handling.balance {
+        let picked = match self.backend.handling.balance {
             Balance::LeastLoaded => less_loaded(members, now_ms, dice.draw()),
             Balance::RoutingKey => {
-                let best = best_standing(members, now_ms)?;
-                let eligible = || {
-                    let stands = |member: &&Arc<Member>| member.standing(now_ms) == best;
-                    members.iter().filter(stands)
-                };
-                let at = balance::for_key(key, eligible().map(|each| each.candidate()))?;
-                eligible().nth(at)
+                let best = best(members, now_ms);
+                let at = balance::for_key(key, best.clone().map(|each| each.candidate()));
+                at.and_then(|at| best.clone().nth(at))
             }
-        }
+        };
+        // Another worker may have thought otherwise of one of them meanwhile.
+        picked.or_else(|| members.first())
     }
 
     /// A good answer of one of the members took this long.
@@ -308,10 +306,11 @@ fn is_name(endpoint: &Endpoint) -> bool {
     endpoint.host.parse::<std::net::IpAddr>().is_err()
 }
 
-/// Of those who stand best. What a member is at this moment may change while it is looked at: then the next best is as
-/// good.
-fn best_standing(members: &[Arc<Member>], now_ms: u64) -> Option<Standing> {
-    members.iter().map(|member| member.standing(now_ms)).min()
+/// Those who stand best.
+fn best(members: &[Arc<Member>], now_ms: u64) -> impl Iterator<Item = &Arc<Member>> + Clone {
+    let best = members.iter().map(|member| member.standing(now_ms)).min();
+    let stands = move |member: &&Arc<Member>| Some(member.standing(now_ms)) == best;
+    members.iter().filter(stands)
 }
 
 /// The less loaded of two that are drawn among those who stand best.
@@ -327,17 +326,12 @@ fn less_loaded(members: &[Arc<Member>], now_ms: u64, draw: u64) -> Option<&Arc<M
     if are_good == [true, true] {
         return Some(of_two(first, second));
     }
-    let best = best_standing(members, now_ms)?;
-    let eligible = || {
-        let stands = |member: &&Arc<Member>| member.standing(now_ms) == best;
-        members.iter().filter(stands)
-    };
-    match eligible().count() {
-        0 => Some(of_two(first, second)),
-        1 => eligible().next(),
+    let mut best = best(members, now_ms);
+    match best.clone().count() {
+        0 | 1 => best.next(),
         count => {
             let (first, second) = balance::two_of(count, draw);
-            Some(of_two(eligible().nth(first)?, eligible().nth(second)?))
+            Some(of_two(best.clone().nth(first)?, best.nth(second)?))
         }
     }
 }

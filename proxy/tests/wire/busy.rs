@@ -10,18 +10,15 @@ use serin_stats::snapshot::{Arm, Outcome};
 
 use super::endpoints::{among, metrics, start};
 use super::support::{
-    Proxy, config, full, get, holding, refusing, rollout, route, text, until, upstream, within,
+    Proxy, config, full, get, holding, one_at_a_time, refusing, rollout, route, text, until,
+    upstream, within,
 };
 
 #[tokio::test]
 async fn beyond_its_limit_a_backend_has_a_queue_and_beyond_that_nothing() {
     let (server, mut held) = holding("done").await;
     let mut limited = rollout(server, refusing().await);
-    limited.baseline.handling.concurrency = Some(Concurrency {
-        max_in_flight: 1,
-        queue: 1,
-        queue_timeout: Duration::from_secs(60),
-    });
+    limited.baseline.handling.concurrency = one_at_a_time(1);
     let proxy = start(limited);
     let (mut first, mut second) = (proxy.http1().await, proxy.http1().await);
     let first = tokio::spawn(async move { first.send_request(get("/")).await });

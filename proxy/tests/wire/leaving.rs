@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use serin_config::model::{Concurrency, Protocol};
+use serin_config::model::Protocol;
 use serin_stats::snapshot::{Arm, Outcome};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::support::{
-    Proxy, config, full, get, holding, raw_upstream, read_head, refusing, rollout, says, text,
-    until, upstream, within,
+    Proxy, config, full, get, holding, one_at_a_time, raw_upstream, read_head, refusing, rollout,
+    says, text, until, upstream, within,
 };
 
 /// A request, and what stands behind it that cannot be read on.
@@ -126,11 +126,7 @@ async fn a_stalled_upload_over_http2_is_given_up_too() {
 async fn who_leaves_the_queue_is_not_asked_for() {
     let (server, mut held) = holding("done").await;
     let mut limited = rollout(server, refusing().await);
-    limited.baseline.handling.concurrency = Some(Concurrency {
-        max_in_flight: 1,
-        queue: 1,
-        queue_timeout: Duration::from_secs(60),
-    });
+    limited.baseline.handling.concurrency = one_at_a_time(1);
     let proxy = Proxy::start(config(vec![limited]), 0.0);
     let mut first = proxy.http1().await;
     let first = tokio::spawn(async move { first.send_request(get("/")).await });

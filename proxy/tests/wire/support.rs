@@ -20,9 +20,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serin_config::model::{
-    Admin, Analysis, Backend, Config, Copying, Digest, Endpoint, Expose, Guardrail, Handling,
-    KeyFallback, KeySource, Limits, Listener, Margin, Match, Method, Metric, OnBreach, Plan,
-    Protocol, Release, Retries, Rollout, Route, Timeouts,
+    Admin, Analysis, Backend, Concurrency, Config, Copying, Digest, Endpoint, Expose, Guardrail,
+    Handling, KeyFallback, KeySource, Limits, Listener, Margin, Match, Method, Metric, OnBreach,
+    Plan, Protocol, Release, Retries, Rollout, Route, Timeouts,
 };
 use serin_proxy::{Clock, DataPlane};
 use serin_stats::snapshot::{Arm, ArmCounts, Outcome, Snapshot};
@@ -133,6 +133,15 @@ pub(crate) async fn holding(
         }
     });
     (address.await, held)
+}
+
+/// One request at a time, and so many in a queue for longer than any test lasts.
+pub(crate) const fn one_at_a_time(queue: usize) -> Option<Concurrency> {
+    Some(Concurrency {
+        max_in_flight: 1,
+        queue,
+        queue_timeout: Duration::from_secs(60),
+    })
 }
 
 /// An upstream that answers every request with a text.

@@ -40,6 +40,7 @@ const AT_FIRST: usize = 0;
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// … and given up when it doesn't answer.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A connection.
 #[derive(Clone)]
 pub(crate) struct Http2(Rc<Shared>);
@@ -135,9 +136,16 @@ impl Shared {
         self.is_over.get() || matches!(sender.poll_ready(&mut nobody), Poll::Ready(Err(_)))
     }
 
-    /// How many streams the upstream takes at once, and whether it takes no more at all.
-    fn takes(&self) -> (usize, bool) {
-        (self.sender.current_max_send_streams(), self.is_closed())
+    /// Calls as many of those who wait as there is room for; all of them, when there will be none.
+    fn call(&self) {
+        if self.is_closed() {
+            return self.room.notify_waiters();
+        }
+        let most = self.sender.current_max_send_streams();
+        let free = most.saturating_sub(self.open.get());
+        for _ in 0..free.min(self.waiting.get()) {
+            self.room.notify_one();
+        }
     }
 }
 
@@ -154,15 +162,11 @@ impl Drop for Place {
 async fn serve(mut connection: client::Connection<Stream, Bytes>, of: Weak<Shared>) {
     let pings = connection.ping_pong();
     let silent = pin!(silent(pings, &of));
-    let mut taken = (AT_FIRST, false);
     let mut connection = pin!(connection);
     let driven = poll_fn(|cx| {
         let ended = connection.as_mut().poll(cx);
         if let Some(of) = of.upgrade().filter(|of| of.waiting.get() > 0) {
-            let takes = of.takes();
-            if std::mem::replace(&mut taken, takes) != takes {
-                of.room.notify_waiters();
-            }
+            of.call();
         }
         ended
     });
@@ -178,14 +182,17 @@ async fn serve(mut connection: client::Connection<Stream, Bytes>, of: Weak<Share
     }
 }
 
-/// Ready when the connection has exchanges, and doesn't answer.
+/// Ready when the connection has exchanges, or some that wait for it, and doesn't answer.
 async fn silent(pings: Option<PingPong>, of: &Weak<Shared>) {
     let Some(mut pings) = pings else {
         return std::future::pending().await;
     };
     loop {
         sleep(PING_EVERY).await;
-        if of.upgrade().is_none_or(|of| of.open.get() == 0) {
+        if of
+            .upgrade()
+            .is_none_or(|of| of.open.get() + of.waiting.get() == 0)
+        {
             continue;
         }
         match timeout(PING_TIMEOUT, pings.ping(Ping::opaque())).await {
